@@ -1,0 +1,3 @@
+//! The `mimic` command.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,2 @@
+//! The Linux eBPF subsystem.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The eBPF virtual machine.
+#![deny(unsafe_code)]

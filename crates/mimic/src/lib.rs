@@ -1,0 +1,2 @@
+//! mimic: run, test, debug and embed eBPF programs in userspace.
+#![forbid(unsafe_code)]
