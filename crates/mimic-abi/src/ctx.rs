@@ -1,0 +1,77 @@
+//! `CtxLayout`: the fields of a context structure, as `uapi/linux/bpf.h` lays them out, with who may touch which.
+//!
+//! A context is plain guest memory. The layout tells the precise engine and the verifier which accesses the kernel allows.
+
+/// One field of a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CtxField {
+    /// The UAPI name.
+    pub name: &'static str,
+    /// Offset in bytes.
+    pub off: u32,
+    /// Size in bytes.
+    pub size: u32,
+    /// What a program may do with it.
+    pub access: CtxAccess,
+}
+
+/// What a program may do with a context field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CtxAccess {
+    /// Nothing.
+    None,
+    /// Read the whole field at its own size only (packet pointers, 64-bit fields, pointers).
+    ReadWhole,
+    /// Read it or an aligned part of it.
+    Read,
+    /// Read parts, write the whole field.
+    ReadWriteWhole,
+    /// Read and write parts.
+    ReadWrite,
+}
+
+/// A context structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CtxLayout {
+    /// The structure's UAPI name: `xdp_md`, `__sk_buff`, ….
+    pub name: &'static str,
+    /// Its size in bytes.
+    pub size: u32,
+    /// Its fields by rising offset; gaps are not accessible.
+    pub fields: &'static [CtxField],
+}
+
+impl CtxLayout {
+    /// The field that holds byte `off`.
+    pub fn field_at(&self, off: u32) -> Option<&'static CtxField> {
+        let at = self.fields.partition_point(|field| field.off <= off);
+        let field = self.fields.get(at.checked_sub(1)?)?;
+        (off - field.off < field.size).then_some(field)
+    }
+
+    /// The field of this name.
+    pub fn field(&self, name: &str) -> Option<&'static CtxField> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// Whether a program may access `len` bytes at `off`.
+    pub fn allows(&self, off: u32, len: u32, write: bool) -> bool {
+        let Some(field) = self.field_at(off) else { return false };
+        let at = off - field.off;
+        let whole = at == 0 && len == field.size;
+        let part = len > 0 && len <= field.size - at && off.is_multiple_of(len);
+        match field.access {
+            CtxAccess::None => false,
+            CtxAccess::ReadWhole => whole && !write,
+            CtxAccess::Read => part && !write,
+            CtxAccess::ReadWriteWhole => {
+                if write {
+                    whole
+                } else {
+                    part
+                }
+            }
+            CtxAccess::ReadWrite => part,
+        }
+    }
+}
