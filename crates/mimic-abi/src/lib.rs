@@ -3,14 +3,25 @@
 //! Data only: **this crate executes nothing, does no I/O and depends on nothing.**
 #![forbid(unsafe_code)]
 
+pub mod isa;
+
 mod ctx;
 mod errno;
+mod eval;
 mod helper;
+mod insn;
+mod operand;
+mod raw;
 mod version;
 
 pub use ctx::{CtxAccess, CtxField, CtxLayout};
 pub use errno::Errno;
+pub use eval::sign_extend;
 pub use helper::{
     Arg, ArgType, DynptrKind, HelperFlags, HelperSpec, MemAccess, MemLen, RetType, Support, arg, arg_or_null,
 };
+pub use insn::{DecodeError, Field, Insn};
+pub use isa::{AluOp, AtomicOp, Cond};
+pub use operand::{Callee, Imm64, Operand, Reg, Size, Swap, Width};
+pub use raw::{ByteOrder, ParseError, RawInsn, SLOT_LEN};
 pub use version::KernelVersion;
