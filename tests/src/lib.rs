@@ -1,1 +1,5 @@
-//! What the integration tests share.
+//! What the integration tests share: the kernel as an oracle.
+#![deny(unsafe_code)]
+
+#[cfg(target_os = "linux")]
+pub mod kernel;
