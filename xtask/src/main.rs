@@ -1,2 +1,54 @@
 //! The project's own chores: `cargo xtask COMMAND`.
-fn main() {}
+//!
+//! Only the table of commands is here; each lives in a file of its own, takes its arguments as strings and
+//! says in its error what to do. Nothing is installed or fetched silently.
+#![forbid(unsafe_code)]
+
+mod fixtures;
+mod host;
+
+use std::process::ExitCode;
+
+/// What a chore returns: an error is one message for the person who typed the command.
+type Outcome = Result<(), String>;
+
+/// A chore: its name, its arguments for the help, what it does, the function.
+type Command = (&'static str, &'static str, &'static str, fn(&[String]) -> Outcome);
+
+const COMMANDS: &[Command] = &[(
+    "fixtures",
+    "[--check] [NAME…]",
+    "rebuild the committed BPF objects of examples/ and tests/fixtures/",
+    fixtures::run,
+)];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = args.split_first() else {
+        print!("{}", help());
+        return ExitCode::FAILURE;
+    };
+    if matches!(name.as_str(), "help" | "--help" | "-h") {
+        print!("{}", help());
+        return ExitCode::SUCCESS;
+    }
+    let Some((_, _, _, run)) = COMMANDS.iter().find(|(known, ..)| known == name) else {
+        eprint!("xtask: no command {name:?}\n\n{}", help());
+        return ExitCode::FAILURE;
+    };
+    match run(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask {name}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help() -> String {
+    let mut text = String::from("usage: cargo xtask COMMAND\n\n");
+    for (name, arguments, summary, _) in COMMANDS {
+        text.push_str(&format!("  {:<36} {summary}\n", format!("{name} {arguments}")));
+    }
+    text
+}
