@@ -3,6 +3,7 @@
 //! Data only: **this crate executes nothing, does no I/O and depends on nothing.**
 #![forbid(unsafe_code)]
 
+pub mod disasm;
 pub mod isa;
 
 mod ctx;
@@ -10,6 +11,7 @@ mod errno;
 mod eval;
 mod helper;
 mod insn;
+mod names;
 mod operand;
 mod raw;
 mod version;
@@ -22,6 +24,7 @@ pub use helper::{
 };
 pub use insn::{DecodeError, Field, Insn};
 pub use isa::{AluOp, AtomicOp, Cond};
+pub use names::Names;
 pub use operand::{Callee, Imm64, Operand, Reg, Size, Swap, Width};
 pub use raw::{ByteOrder, ParseError, RawInsn, SLOT_LEN};
 pub use version::KernelVersion;

@@ -80,6 +80,16 @@ impl RawInsn {
         [self.opcode, regs, o0, o1, i0, i1, i2, i3]
     }
 
+    /// The slot as one number, opcode in the lowest byte: how dumps and `.8byte` directives write it.
+    pub const fn to_u64(&self) -> u64 {
+        u64::from_le_bytes(self.to_bytes(ByteOrder::Little))
+    }
+
+    /// The slot that [`RawInsn::to_u64`] gave this number for.
+    pub const fn from_u64(value: u64) -> RawInsn {
+        RawInsn::from_bytes(value.to_le_bytes(), ByteOrder::Little)
+    }
+
     /// Reads a whole program.
     ///
     /// # Errors
