@@ -5,6 +5,7 @@
 
 pub mod disasm;
 pub mod isa;
+pub mod uapi;
 
 mod ctx;
 mod errno;
@@ -27,4 +28,5 @@ pub use isa::{AluOp, AtomicOp, Cond};
 pub use names::Names;
 pub use operand::{Callee, Imm64, Operand, Reg, Size, Swap, Width};
 pub use raw::{ByteOrder, ParseError, RawInsn, SLOT_LEN};
+pub use uapi::{AttachType, MapType, ProgType};
 pub use version::KernelVersion;
