@@ -74,7 +74,7 @@ fn main(
     // Legacy packet loads end the program when out of bounds, which the kernel refuses to mix with subprograms.
     let packet_loads = kind == RandomKind::SchedCls && signatures.is_empty() && rng.chance(30);
     let limits =
-        Limits { area, maps, signatures, first_callee: 0, packet_loads, statements: rng.range(4, 14) };
+        Limits { area, maps, signatures, first_callee: 0, packet_loads, statements: rng.range(6, 32) };
     let mut function = Function::new(rng, limits);
     let mut state = State::empty();
     state.set(Reg::R1, Kind::Ptr(Object::Ctx, 0));
@@ -102,7 +102,7 @@ fn subprogram(rng: &mut Rng, maps: &[RandomMap], signatures: &[Signature], index
         signatures,
         first_callee: index + 1,
         packet_loads: false,
-        statements: rng.range(2, 6),
+        statements: rng.range(3, 12),
     };
     let mut function = Function::new(rng, limits);
     let mut state = State::empty();
