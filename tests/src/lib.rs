@@ -3,4 +3,3 @@
 
 #[cfg(target_os = "linux")]
 pub mod kernel;
-pub mod random;

@@ -1,2 +1,36 @@
-//! The eBPF virtual machine.
+//! The eBPF virtual machine: guest memory, processes, an interpreter, and the `Emulator` trait that a platform fills.
+//!
+//! **This crate knows instructions, registers, memory and processes; it does not know Linux, files or terminals.** Unsafe code is in
+//! `memory/` only.
 #![deny(unsafe_code)]
+
+mod call;
+mod context;
+mod emulator;
+mod fault;
+mod hook;
+mod interp;
+mod limits;
+mod load;
+mod map;
+pub mod memory;
+mod op;
+mod probe;
+mod process;
+mod program;
+mod vm;
+
+pub use call::{Call, Callback, CallbackRequest, HelperResult, Next, Trap};
+pub use context::{Context, ContextError, RawContext, Setup};
+pub use emulator::{Emulator, Helper, HelperClosure, HelperFn, HelperImpl};
+pub use fault::{Fault, FaultKind, SourceLine};
+pub use hook::{Before, Hook};
+pub use limits::Limits;
+pub use load::{LoadError, Loaded};
+pub use map::{Elem, ElemKey, MAPS_MAX, Map, MapEnv, MapRef};
+pub use memory::{Hygiene, Memory, MemoryError, MemoryOptions, Region, View};
+pub use op::{SLOTS_MAX, TranslateError};
+pub use probe::{At, Flow, NoProbe, Probe};
+pub use process::{FRAME_LEN, FRAMES_MAX, Outcome, Process, RunError, Step, TAIL_CALLS_MAX};
+pub use program::{FuncRef, LoadedProgram};
+pub use vm::{CPUS_MAX, Vm, VmBuilder};

@@ -1,0 +1,233 @@
+//! `View`: how a process sees guest memory: every access checked against the exact bounds of the object it touches.
+
+use super::{Memory, RegionInfo, RegionTable};
+use core::fmt;
+use mimic_abi::Size;
+use std::sync::Arc;
+
+/// How far from an object an address may be and still be named after it, in bytes.
+const NEAR: u64 = 1 << 16;
+
+/// A snapshot of the region table, with the accesses that it allows.
+pub struct View {
+    memory: Arc<Memory>,
+    table: Arc<RegionTable>,
+    version: u64,
+}
+
+/// An access that no object allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessError {
+    /// The address.
+    pub addr: u64,
+    /// Bytes asked for.
+    pub len: u64,
+    /// Whether it was to be written.
+    pub write: bool,
+    /// What was there, or near.
+    pub place: Option<Place>,
+}
+
+/// Where an address lies, in terms of a named object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The region's name.
+    pub name: Arc<str>,
+    /// Offset of the address in the object; may be negative or past its end.
+    pub off: i64,
+    /// The object's length, in bytes.
+    pub len: u32,
+    /// The address lies in the object, and the whole access fits.
+    pub inside: bool,
+    /// The byte (relative to the object) that was read before it was ever written, when that is the reason.
+    pub unwritten: Option<u32>,
+}
+
+/// Bytes that may be accessed without another look: part of one object. Only ever made by a view of the same memory.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Window {
+    start: u64,
+    /// Readable bytes from `start` on.
+    len: u64,
+    /// Writable ones: `len` or 0.
+    write_len: u64,
+}
+
+impl Window {
+    #[inline(always)]
+    pub(crate) fn reads(&self, addr: u64, len: u64) -> bool {
+        let off = addr.wrapping_sub(self.start);
+        off < self.len && len <= self.len - off
+    }
+
+    #[inline(always)]
+    pub(crate) fn writes(&self, addr: u64, len: u64) -> bool {
+        let off = addr.wrapping_sub(self.start);
+        off < self.write_len && len <= self.write_len - off
+    }
+}
+
+impl View {
+    /// The memory as it is now.
+    pub fn new(memory: Arc<Memory>) -> View {
+        let (version, table) = memory.snapshot();
+        View { memory, table, version }
+    }
+
+    /// The memory behind it.
+    #[inline(always)]
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// Catches up with regions made or dropped since. True if there were any.
+    #[inline]
+    pub fn refresh(&mut self) -> bool {
+        if self.version == self.memory.version() {
+            return false;
+        }
+        (self.version, self.table) = self.memory.snapshot();
+        true
+    }
+
+    /// Reads a number in guest byte order.
+    pub fn load(&self, addr: u64, size: Size) -> Result<u64, AccessError> {
+        let addr = self.check(addr, size.bytes() as u64, false)?;
+        Ok(self.memory.load_at(addr, size))
+    }
+
+    /// Writes a number in guest byte order.
+    pub fn store(&self, addr: u64, size: Size, value: u64) -> Result<(), AccessError> {
+        let addr = self.check(addr, size.bytes() as u64, true)?;
+        self.memory.store_at(addr, size, value);
+        Ok(())
+    }
+
+    /// Copies guest bytes out.
+    pub fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), AccessError> {
+        if !to.is_empty() {
+            let addr = self.check(addr, to.len() as u64, false)?;
+            self.memory.copy_out(addr, to);
+        }
+        Ok(())
+    }
+
+    /// Copies bytes to guest memory.
+    pub fn write(&self, addr: u64, from: &[u8]) -> Result<(), AccessError> {
+        if !from.is_empty() {
+            let addr = self.check(addr, from.len() as u64, true)?;
+            self.memory.copy_in(addr, from);
+        }
+        Ok(())
+    }
+
+    /// Copies guest bytes into a new vector. The check comes first, so that `len` cannot make it allocate more than guest memory holds.
+    pub fn read_vec(&self, addr: u64, len: u64) -> Result<Vec<u8>, AccessError> {
+        if len == 0 {
+            return Ok(Vec::new());
+        }
+        let addr = self.check(addr, len, false)?;
+        let mut bytes = vec![0; len as usize];
+        self.memory.copy_out(addr, &mut bytes);
+        Ok(bytes)
+    }
+
+    /// Reads a string of at most `max` bytes that ends with NUL, without the NUL. `Ok(None)` if there is none within `max` bytes or
+    /// before the object's end.
+    pub fn read_cstr(&self, addr: u64, max: u32) -> Result<Option<Vec<u8>>, AccessError> {
+        let mut bytes = Vec::new();
+        for at in 0..u64::from(max) {
+            match self.load(addr.wrapping_add(at), Size::B) {
+                Ok(0) => return Ok(Some(bytes)),
+                Ok(byte) => bytes.push(byte as u8),
+                Err(error) if at == 0 => return Err(error),
+                Err(_) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether all of the bytes may be accessed that way.
+    pub fn allows(&self, addr: u64, len: u64, write: bool) -> bool {
+        self.find(addr, len, write).is_some()
+    }
+
+    /// The place of an address in terms of a named object in or near which it lies.
+    pub fn place(&self, addr: u64) -> Option<Place> {
+        let region = self.table.at_or_before(addr).filter(|region| addr - u64::from(region.base) < u64::from(region.capacity) + NEAR)?;
+        let off = addr - u64::from(region.base);
+        let (start, end) = region.bounds();
+        let object = u32::try_from(off).ok().and_then(|off| region.object_at(off));
+        let (base, len) = object.map_or((start, end - start), |object| (object.off, object.len));
+        let off = off as i64 - i64::from(base);
+        Some(Place { name: region.name.clone(), off, len, inside: object.is_some(), unwritten: None })
+    }
+
+    /// Checks an access; answers the address as an offset in the cage.
+    #[inline]
+    pub(crate) fn check(&self, addr: u64, len: u64, write: bool) -> Result<u32, AccessError> {
+        let Some((region, off)) = self.find(addr, len, write) else { return Err(self.error(addr, len, write)) };
+        if write {
+            region.set_written(off, len as u32, true);
+        } else if let Some(at) = region.first_unwritten(off, len as u32) {
+            let mut error = self.error(addr, len, write);
+            if let Some(place) = &mut error.place {
+                place.unwritten = Some((i64::from(at) - i64::from(off) + place.off) as u32);
+            }
+            return Err(error);
+        }
+        Ok(addr as u32)
+    }
+
+    /// The largest window around an access that is allowed: the object it lies in. Empty for objects whose rights depend on more than bounds.
+    #[inline]
+    pub(crate) fn window(&self, addr: u64) -> Window {
+        let window = || {
+            let region = self.table.at_or_before(addr).filter(|region| region.cacheable())?;
+            let object = region.object_at(u32::try_from(addr - u64::from(region.base)).ok()?)?;
+            let write_len = if object.access == super::Access::ReadWrite { object.len } else { 0 };
+            let start = u64::from(region.base) + u64::from(object.off);
+            Some(Window { start, len: u64::from(object.len), write_len: u64::from(write_len) })
+        };
+        window().unwrap_or_default()
+    }
+
+    fn find(&self, addr: u64, len: u64, write: bool) -> Option<(&Arc<RegionInfo>, u32)> {
+        let region = self.table.at_or_before(addr)?;
+        let off = u32::try_from(addr - u64::from(region.base)).ok()?;
+        region.allows(off, u32::try_from(len).ok()?, write).then_some((region, off))
+    }
+
+    fn error(&self, addr: u64, len: u64, write: bool) -> AccessError {
+        AccessError { addr, len, write, place: self.place(addr) }
+    }
+}
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.write { "write" } else { "read" };
+        let bytes = if self.len == 1 { "byte" } else { "bytes" };
+        write!(f, "{verb} of {} {bytes} at ", self.len)?;
+        let Some(place) = &self.place else {
+            return match self.addr {
+                0 => f.write_str("NULL"),
+                addr => write!(f, "{addr:#x}: no object is there"),
+            };
+        };
+        let (name, end) = (&place.name, i64::from(place.len));
+        write!(f, "{name}{:+}", place.off)?;
+        if let Some(at) = place.unwritten {
+            write!(f, ": byte {at} was never written")
+        } else if place.off < 0 {
+            write!(f, ": the {name} begins at 0")
+        } else if place.off + self.len as i64 > end {
+            write!(f, ": the {name} ends at {end}")
+        } else if self.write {
+            write!(f, ": the {name} cannot be written there")
+        } else {
+            write!(f, ": the {name} cannot be read there in this way")
+        }
+    }
+}
+
+impl std::error::Error for AccessError {}

@@ -1,0 +1,438 @@
+//! `Process`: one running instance of a program: registers, frames, budget. It can be run, stepped, and used again.
+
+use crate::call::Callback;
+use crate::context::{Context, ContextError, Scratch, Setup};
+use crate::emulator::{HelperClosure, HelperImpl};
+use crate::fault::{Fault, FaultKind};
+use crate::hook::Hook;
+use crate::map::MapTable;
+use crate::interp::Control;
+use crate::memory::{Access, Hygiene, Layout, MemoryError, Part, Region, View, Window};
+use crate::probe::{At, Flow, NoProbe, Probe};
+use crate::program::{FuncRef, LoadedProgram};
+use crate::vm::Vm;
+use core::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Bytes of stack that each function has: `MAX_BPF_STACK`.
+pub const FRAME_LEN: u32 = 512;
+/// From one frame to the next: what is between them cannot be touched.
+const FRAME_STRIDE: u32 = 1024;
+/// Functions that can be active at once: `MAX_CALL_FRAMES`.
+pub const FRAMES_MAX: u32 = 8;
+/// Tail calls that one run can make: `MAX_TAIL_CALL_CNT`.
+pub const TAIL_CALLS_MAX: u32 = 33;
+/// What a function's `may_goto` counts down from: `BPF_MAX_LOOPS`.
+pub(crate) const MAY_GOTO_MAX: u32 = 8 << 20;
+
+/// How a run that was not stopped ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the program returned.
+    pub r0: u64,
+    /// Instructions that it ran; `ld_imm64` is one.
+    pub insns: u64,
+    /// Tail calls that it made.
+    pub tail_calls: u32,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// There is more to do.
+    Running,
+    /// The program returned.
+    Exited(Outcome),
+    /// It cannot go on.
+    Faulted(Box<Fault>),
+}
+
+/// Why a run gave no outcome.
+#[derive(Clone, Debug)]
+pub enum RunError {
+    /// The input was refused.
+    Context(ContextError),
+    /// The program was stopped.
+    Fault(Box<Fault>),
+}
+
+impl core::fmt::Display for RunError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            RunError::Context(error) => error.fmt(f),
+            RunError::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// A running, or not yet running, instance of a program.
+///
+/// `run` takes a context through a whole run and leaves the process ready for the next. `start` and `step` do the same an
+/// instruction at a time.
+pub struct Process {
+    pub(crate) vm: Arc<Vm>,
+    pub(crate) entry: Arc<LoadedProgram>,
+    pub(crate) state: State,
+    pub(crate) maps: Arc<MapTable>,
+    /// The context while the process is stepped.
+    context: Option<Box<dyn Context>>,
+    pub(crate) overrides: HashMap<Arc<str>, HelperImpl>,
+    pub(crate) hook: Option<Box<dyn Hook>>,
+}
+
+impl Process {
+    pub(crate) fn new(vm: &Arc<Vm>, program: &Arc<LoadedProgram>, cpu: u32) -> Result<Process, MemoryError> {
+        let state = State::new(vm, program.clone(), cpu)?;
+        let (vm, entry, maps) = (vm.clone(), program.clone(), vm.maps());
+        Ok(Process { vm, entry, state, maps, context: None, overrides: HashMap::new(), hook: None })
+    }
+
+    /// Runs the program on a context, to its end.
+    pub fn run<C: Context>(&mut self, context: &mut C) -> Result<Outcome, RunError> {
+        self.run_dyn(context, &mut NoProbe)
+    }
+
+    /// Runs the program on a context with a probe watching. If the probe stops it, that is a fault-free end without outcome:
+    /// `Ok(None)`; the context has been left.
+    pub fn run_probed<P: Probe>(&mut self, context: &mut dyn Context, probe: &mut P) -> Result<Option<Outcome>, RunError> {
+        self.enter(context).map_err(RunError::Context)?;
+        let end = self.execute(context, probe);
+        self.finish(context, end)
+    }
+
+    /// Runs the program on a context, to its end, whatever the probe says.
+    pub fn run_dyn<P: Probe>(&mut self, context: &mut dyn Context, probe: &mut P) -> Result<Outcome, RunError> {
+        self.enter(context).map_err(RunError::Context)?;
+        let mut end = self.execute(context, probe);
+        while let Ok(Control::Paused) = end {
+            end = self.execute(context, &mut NoProbe);
+        }
+        Ok(self.finish(context, end)?.expect("it is not paused"))
+    }
+
+    /// Enters a context, for stepping. It is handed back by `take_context` once the process has ended.
+    pub fn start(&mut self, mut context: Box<dyn Context>) -> Result<(), ContextError> {
+        self.enter(&mut *context)?;
+        self.context = Some(context);
+        Ok(())
+    }
+
+    /// Runs one instruction. Running an ended process again changes nothing.
+    pub fn step(&mut self) -> Step {
+        let mut first = true;
+        self.run_until(&mut StopSecond(&mut first))
+    }
+
+    /// Runs on until the probe stops it or it ends.
+    pub fn run_until<P: Probe>(&mut self, probe: &mut P) -> Step {
+        if let Some(end) = &self.state.ended {
+            return end.clone().into();
+        }
+        let Some(mut context) = self.context.take() else {
+            let kind = FaultKind::Unsupported("the process was not started: give it a context with Process::start".into());
+            return Step::Faulted(Box::new(self.state.fault(kind)));
+        };
+        let end = self.execute(&mut *context, probe);
+        let step = match self.finish(&mut *context, end) {
+            Ok(None) => Step::Running,
+            Ok(Some(outcome)) => Step::Exited(outcome),
+            Err(RunError::Fault(fault)) => Step::Faulted(fault),
+            Err(RunError::Context(_)) => unreachable!("the context was entered"),
+        };
+        self.context = Some(context);
+        step
+    }
+
+    /// The context of a process that was started, with the results in it once the process has ended.
+    pub fn take_context(&mut self) -> Option<Box<dyn Context>> {
+        self.context.take()
+    }
+
+    /// What a probe would see now.
+    pub fn at(&self) -> At<'_> {
+        self.state.at()
+    }
+
+    /// The program that the process was made for.
+    pub fn program(&self) -> &Arc<LoadedProgram> {
+        &self.entry
+    }
+
+    /// The VM.
+    pub fn vm(&self) -> &Arc<Vm> {
+        &self.vm
+    }
+
+    /// The virtual CPU.
+    pub fn cpu(&self) -> u32 {
+        self.state.cpu
+    }
+
+    /// Instructions run so far.
+    pub fn insns(&self) -> u64 {
+        self.state.insns
+    }
+
+    /// Changes a register, r0 to r10, of a process that is being stepped.
+    pub fn set_reg(&mut self, index: usize, value: u64) {
+        assert!(index <= 10, "there are r0 to r10");
+        self.state.regs[index] = value;
+    }
+
+    /// Guest memory as the process sees it.
+    pub fn view(&self) -> &View {
+        &self.state.view
+    }
+
+    /// Callers of the running function, innermost first: program and slot of the call.
+    pub fn callers(&self) -> impl Iterator<Item = (&Arc<LoadedProgram>, u32)> {
+        self.state.frames.iter().rev().map(|frame| {
+            (&frame.program, frame.program.ops.slot_of((frame.return_to as usize).saturating_sub(1)))
+        })
+    }
+
+    /// Lets `run` answer a helper or kfunc (by name, with or without `bpf_`) in this process instead of the emulator.
+    pub fn override_helper(&mut self, name: &str, run: HelperClosure) {
+        self.overrides.insert(crate::vm::helper_name(name).into(), HelperImpl::Closure(run));
+    }
+
+    /// Sets what is asked before and told after each helper call; recording and replay are hooks.
+    pub fn set_hook(&mut self, hook: Option<Box<dyn Hook>>) -> Option<Box<dyn Hook>> {
+        core::mem::replace(&mut self.hook, hook)
+    }
+
+    /// The hook that was set.
+    pub fn hook_mut(&mut self) -> Option<&mut (dyn Hook + 'static)> {
+        self.hook.as_deref_mut()
+    }
+
+    /// Calls a function of a program, as timers do: `args` in r1 to r5, nothing else of a run kept.
+    pub fn call(&mut self, func: &FuncRef, args: [u64; 5], context: &mut dyn Context) -> Result<Outcome, RunError> {
+        self.state.reset(func.program.clone(), args);
+        let Some(at) = func.program.ops.op_at(func.pc) else {
+            let kind = FaultKind::NotAFunction { value: func.pc.into() };
+            return Err(RunError::Fault(Box::new(self.state.fault(kind))));
+        };
+        self.state.pc = at;
+        let end = self.execute(context, &mut NoProbe);
+        match end {
+            Ok(_) => Ok(self.state.outcome()),
+            Err(fault) => Err(RunError::Fault(fault)),
+        }
+    }
+
+    fn enter(&mut self, context: &mut dyn Context) -> Result<(), ContextError> {
+        let mut setup =
+            Setup { scratch: &mut self.state.scratch, program: &self.entry, vm: &self.vm, cpu: self.state.cpu };
+        let args = context.enter(&mut setup)?;
+        self.state.reset(self.entry.clone(), args);
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        context: &mut dyn Context,
+        end: Result<Control, Box<Fault>>,
+    ) -> Result<Option<Outcome>, RunError> {
+        if let Ok(Control::Paused) = end {
+            return Ok(None);
+        }
+        let end = end.map(|_| self.state.outcome());
+        let mut setup =
+            Setup { scratch: &mut self.state.scratch, program: &self.entry, vm: &self.vm, cpu: self.state.cpu };
+        context.leave(&mut setup, end.as_ref().ok().map(|outcome| outcome.r0));
+        self.state.ended = Some(end.clone());
+        end.map(Some).map_err(RunError::Fault)
+    }
+}
+
+impl From<Result<Outcome, Box<Fault>>> for Step {
+    fn from(end: Result<Outcome, Box<Fault>>) -> Step {
+        match end {
+            Ok(outcome) => Step::Exited(outcome),
+            Err(fault) => Step::Faulted(fault),
+        }
+    }
+}
+
+/// Lets one instruction run.
+struct StopSecond<'a>(&'a mut bool);
+
+impl Probe for StopSecond<'_> {
+    fn insn(&mut self, _at: &At<'_>) -> Flow {
+        if core::mem::take(self.0) { Flow::Go } else { Flow::Stop }
+    }
+}
+
+/// Where a function goes on when the one it called returns.
+pub(crate) struct Frame {
+    pub(crate) program: Arc<LoadedProgram>,
+    /// The op after the call.
+    pub(crate) return_to: u32,
+    /// r6 to r9.
+    pub(crate) saved: [u64; 4],
+    pub(crate) may_goto: u32,
+    /// Set when a helper made the call.
+    pub(crate) pending: Option<Pending>,
+}
+
+/// A helper that waits for a function it called.
+pub(crate) struct Pending {
+    /// The helper's name.
+    pub(crate) name: Arc<str>,
+    pub(crate) func: FuncRef,
+    pub(crate) then: Box<dyn Callback>,
+}
+
+/// The machine's state: all of a process but its context.
+pub(crate) struct State {
+    /// r0 to r10; the rest is never named by an op.
+    pub(crate) regs: [u64; 16],
+    /// For each base register, the object it last pointed at.
+    pub(crate) windows: [Window; 16],
+    /// The op that is next, or in a helper the call.
+    pub(crate) pc: usize,
+    pub(crate) program: Arc<LoadedProgram>,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) may_goto: u32,
+    pub(crate) insns: u64,
+    pub(crate) insns_max: u64,
+    pub(crate) tail_calls: u32,
+    pub(crate) cpu: u32,
+    pub(crate) view: View,
+    pub(crate) scratch: Scratch,
+    stack: Region,
+    run_state: Vec<(TypeId, Box<dyn Any + Send>)>,
+    ended: Option<Result<Outcome, Box<Fault>>>,
+}
+
+impl State {
+    fn new(vm: &Arc<Vm>, program: Arc<LoadedProgram>, cpu: u32) -> Result<State, MemoryError> {
+        let memory = vm.memory();
+        let parts = [Part { off: 0, len: FRAME_LEN, access: Access::ReadWrite }].into();
+        let layout = Layout::Slab { stride: FRAME_STRIDE, parts };
+        let stack = memory.allocate("stack", FRAME_STRIDE * FRAMES_MAX, layout)?;
+        Ok(State {
+            regs: [0; 16],
+            windows: [Window::default(); 16],
+            pc: 0,
+            program,
+            frames: Vec::with_capacity(FRAMES_MAX as usize),
+            may_goto: MAY_GOTO_MAX,
+            insns: 0,
+            insns_max: vm.limits().insns_max,
+            tail_calls: 0,
+            cpu,
+            view: View::new(memory.clone()),
+            scratch: Scratch::new(memory.clone()),
+            stack,
+            run_state: Vec::new(),
+            ended: None,
+        })
+    }
+
+    fn reset(&mut self, program: Arc<LoadedProgram>, args: [u64; 5]) {
+        self.regs = [0; 16];
+        self.regs[1..6].copy_from_slice(&args);
+        self.program = program;
+        self.frames.clear();
+        self.run_state.clear();
+        (self.pc, self.insns, self.tail_calls, self.ended) = (0, 0, 0, None);
+        self.memory_changed();
+        self.enter_frame();
+    }
+
+    /// Points r10 at the frame of the current depth.
+    pub(crate) fn enter_frame(&mut self) {
+        let base = self.frames.len() as u32 * FRAME_STRIDE;
+        if self.view.memory().hygiene() != Hygiene::Off {
+            self.stack.recycle(base, FRAME_LEN);
+        }
+        self.may_goto = MAY_GOTO_MAX;
+        self.regs[10] = self.stack.base() + u64::from(base + FRAME_LEN);
+    }
+
+    /// Calls the op at `target`; the current function goes on at `return_to`.
+    pub(crate) fn push_frame(
+        &mut self,
+        return_to: u32,
+        pending: Option<Pending>,
+    ) -> Result<(), FaultKind> {
+        if self.frames.len() as u32 + 1 >= FRAMES_MAX {
+            return Err(FaultKind::CallDepth { frames_max: FRAMES_MAX });
+        }
+        let saved = [self.regs[6], self.regs[7], self.regs[8], self.regs[9]];
+        let (program, may_goto) = (self.program.clone(), self.may_goto);
+        self.frames.push(Frame { program, return_to, saved, may_goto, pending });
+        self.enter_frame();
+        Ok(())
+    }
+
+    /// Leaves the current function: registers and program are the caller's again. None in the main function.
+    pub(crate) fn pop_frame(&mut self) -> Option<Frame> {
+        let mut frame = self.frames.pop()?;
+        self.regs[6..10].copy_from_slice(&frame.saved);
+        self.regs[10] = self.stack.base() + u64::from(self.frames.len() as u32 * FRAME_STRIDE + FRAME_LEN);
+        self.pc = frame.return_to as usize;
+        self.may_goto = frame.may_goto;
+        core::mem::swap(&mut self.program, &mut frame.program);
+        Some(frame)
+    }
+
+    pub(crate) fn forget_windows(&mut self) {
+        self.windows = [Window::default(); 16];
+    }
+
+    pub(crate) fn memory_changed(&mut self) {
+        self.forget_windows();
+        self.view.refresh();
+    }
+
+    /// The slot of the op at `pc`.
+    pub(crate) fn slot(&self) -> u32 {
+        self.program.ops.slot_of(self.pc)
+    }
+
+    #[cold]
+    pub(crate) fn fault(&self, kind: FaultKind) -> Fault {
+        let pc = self.slot();
+        let program = &self.program;
+        Fault {
+            kind,
+            pc,
+            program: program.name.clone(),
+            func: program.func_at(pc).map(Into::into),
+            line: program.line_at(pc),
+        }
+    }
+
+    pub(crate) fn at(&self) -> At<'_> {
+        At {
+            regs: self.regs.first_chunk().expect("16 is more than 11"),
+            pc: self.slot(),
+            program: &self.program,
+            depth: self.frames.len(),
+            cpu: self.cpu,
+            view: &self.view,
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome { r0: self.regs[0], insns: self.insns, tail_calls: self.tail_calls }
+    }
+
+    pub(crate) fn run_state<T: Any + Send + Default>(&mut self) -> &mut T {
+        let id = TypeId::of::<T>();
+        let at = match self.run_state.iter().position(|(known, _)| *known == id) {
+            Some(at) => at,
+            None => {
+                self.run_state.push((id, Box::new(T::default())));
+                self.run_state.len() - 1
+            }
+        };
+        self.run_state[at].1.downcast_mut().expect("stored under its own type's id")
+    }
+}

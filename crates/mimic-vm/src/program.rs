@@ -1,0 +1,110 @@
+//! `LoadedProgram`: a linked program, resolved against a VM and translated, ready to run. Immutable and shared.
+
+use crate::emulator::HelperImpl;
+use crate::fault::SourceLine;
+use crate::map::MapRef;
+use crate::op::Ops;
+use mimic_abi::{HelperSpec, RawInsn};
+use mimic_object::Program;
+use std::sync::Arc;
+
+/// A helper or kfunc that a program calls.
+#[derive(Clone)]
+pub(crate) struct HelperRef {
+    /// Its number; for kfuncs 0.
+    pub(crate) id: u32,
+    /// The name under which it is overridden.
+    pub(crate) key: Arc<str>,
+    /// The name that programs know.
+    pub(crate) name: Arc<str>,
+    pub(crate) spec: Option<HelperSpec>,
+    pub(crate) run: HelperImpl,
+}
+
+/// A program in a VM.
+pub struct LoadedProgram {
+    pub(crate) id: u32,
+    pub(crate) name: Arc<str>,
+    pub(crate) linked: Program,
+    /// The code as it runs: addresses in place of references.
+    pub(crate) code: Box<[RawInsn]>,
+    pub(crate) ops: Ops,
+    pub(crate) helpers: Box<[HelperRef]>,
+    pub(crate) maps: Box<[Arc<MapRef>]>,
+    /// The slot of the function that `bpf_throw` calls, if the program names one.
+    pub(crate) exception_callback: Option<u32>,
+}
+
+impl LoadedProgram {
+    /// Its id, from 1.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The linked program that it was made from: functions, lines, BTF.
+    pub fn linked(&self) -> &Program {
+        &self.linked
+    }
+
+    /// The instructions as they run, one per slot, with addresses in place of references.
+    pub fn code(&self) -> &[RawInsn] {
+        &self.code
+    }
+
+    /// The maps that it refers to.
+    pub fn maps(&self) -> &[Arc<MapRef>] {
+        &self.maps
+    }
+
+    /// The name of the function around a slot.
+    pub fn func_at(&self, pc: u32) -> Option<&str> {
+        let at = self.linked.funcs.partition_point(|func| func.pc <= pc);
+        Some(self.linked.funcs.get(at.checked_sub(1)?)?.name.as_str())
+    }
+
+    /// The source line of a slot.
+    pub fn line_at(&self, pc: u32) -> Option<SourceLine> {
+        let at = self.linked.lines.partition_point(|line| line.pc <= pc);
+        let line = self.linked.lines.get(at.checked_sub(1)?)?;
+        Some(SourceLine {
+            file: line.file.as_str().into(),
+            line: line.line,
+            column: line.column,
+            text: line.text.as_str().into(),
+        })
+    }
+}
+
+/// A function of a loaded program: what a callback argument names.
+#[derive(Clone)]
+pub struct FuncRef {
+    /// The program.
+    pub program: Arc<LoadedProgram>,
+    /// The slot of its first instruction.
+    pub pc: u32,
+}
+
+impl core::fmt::Debug for FuncRef {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}+{}", self.program.name, self.pc)
+    }
+}
+
+/// The values that function pointers have in registers: outside the cage, so that they are never data, with the program's id and the slot.
+const FUNC_TAG: u64 = 0xffff_b000_0000_0000;
+const FUNC_TAG_MASK: u64 = 0xffff_f000_0000_0000;
+
+/// The value of a pointer to the function at slot `pc` of program `id`. 24 bits for the id, 20 for the slot.
+pub(crate) fn func_addr(id: u32, pc: u32) -> u64 {
+    FUNC_TAG | u64::from(id) << 20 | u64::from(pc)
+}
+
+/// The id and slot of a function pointer.
+pub(crate) fn func_of_addr(addr: u64) -> Option<(u32, u32)> {
+    (addr & FUNC_TAG_MASK == FUNC_TAG).then_some(((addr >> 20) as u32 & 0xff_ffff, addr as u32 & 0xf_ffff))
+}
