@@ -153,7 +153,11 @@ impl<'a> Call<'a> {
     pub fn map_as<M: Map>(&self, addr: u64) -> Result<&'a M, Trap> {
         let map = self.map(addr)?;
         (&*map.map as &dyn Any).downcast_ref().ok_or_else(|| {
-            self.bad_argument(format!("map {} is of type {}, which cannot be used here", map.spec().name, map.spec().map_type))
+            self.bad_argument(format!(
+                "map {} is of type {}, which cannot be used here",
+                map.spec().name,
+                map.spec().map_type
+            ))
         })
     }
 
@@ -214,7 +218,9 @@ impl<'a> Call<'a> {
 
     /// The function that a callback argument names.
     pub fn func(&self, addr: u64) -> Result<FuncRef, Trap> {
-        self.vm.func_at(addr, &self.state.program).ok_or_else(|| self.bad_argument(format!("{addr:#x} is not a function")))
+        self.vm
+            .func_at(addr, &self.state.program)
+            .ok_or_else(|| self.bad_argument(format!("{addr:#x} is not a function")))
     }
 
     /// Calls `func` of the program with `args`; `then` is told what it returned. Used as `Err(call.call_back(..))`.

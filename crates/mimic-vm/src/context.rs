@@ -55,7 +55,12 @@ pub struct Setup<'a> {
 impl Setup<'_> {
     /// A region of at least `len` bytes, the same one for each run of the process as long as it suffices. Its bytes are those that the
     /// last run left. `name` identifies it and is what faults show.
-    pub fn region(&mut self, name: &'static str, len: u32, layout: Layout) -> Result<Arc<Region>, MemoryError> {
+    pub fn region(
+        &mut self,
+        name: &'static str,
+        len: u32,
+        layout: Layout,
+    ) -> Result<Arc<Region>, MemoryError> {
         self.scratch.region(name, len, layout)
     }
 
@@ -101,7 +106,12 @@ impl Scratch {
         Scratch { memory, regions: Vec::new() }
     }
 
-    pub(crate) fn region(&mut self, name: &'static str, len: u32, layout: Layout) -> Result<Arc<Region>, MemoryError> {
+    pub(crate) fn region(
+        &mut self,
+        name: &'static str,
+        len: u32,
+        layout: Layout,
+    ) -> Result<Arc<Region>, MemoryError> {
         let at = self.regions.iter().position(|(known, _)| *known == name);
         if let Some((_, region)) = at.map(|at| &self.regions[at])
             && region.capacity() >= len
@@ -153,7 +163,11 @@ impl Context for RawContext {
             return Ok([0, r2, r3, r4, r5]);
         }
         if self.bytes.len() > RawContext::LEN_MAX {
-            let why = format!("a raw context has at most {} bytes, this one {}", RawContext::LEN_MAX, self.bytes.len());
+            let why = format!(
+                "a raw context has at most {} bytes, this one {}",
+                RawContext::LEN_MAX,
+                self.bytes.len()
+            );
             return Err(ContextError::Errno(mimic_abi::Errno::E2BIG, why));
         }
         let len = self.bytes.len() as u32;

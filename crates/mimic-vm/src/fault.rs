@@ -101,7 +101,9 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::CallDepth { frames_max } => write!(f, "more than {frames_max} frames of calls"),
             FaultKind::FellOff => f.write_str("execution ran past the program's last instruction"),
-            FaultKind::NotAFunction { value } => write!(f, "call of {value:#x}, which is no function of the program"),
+            FaultKind::NotAFunction { value } => {
+                write!(f, "call of {value:#x}, which is no function of the program")
+            }
             FaultKind::Limit { name, max } => write!(f, "the limit {name} of {max} is reached"),
         }
     }

@@ -36,7 +36,11 @@ enum Moved {
 
 impl Process {
     /// Runs until the program returns, faults, or the probe stops it.
-    pub(crate) fn execute<P: Probe>(&mut self, context: &mut dyn Context, probe: &mut P) -> Result<Control, Box<Fault>> {
+    pub(crate) fn execute<P: Probe>(
+        &mut self,
+        context: &mut dyn Context,
+        probe: &mut P,
+    ) -> Result<Control, Box<Fault>> {
         let swapped = self.vm.memory().order() != ByteOrder::NATIVE;
         let mut machine = Machine { process: self, context };
         machine.catch_up();
@@ -561,7 +565,8 @@ impl State {
             // A read-modify-write needs both rights.
             self.view.check(addr, len as u64, false).map_err(|error| Box::new(FaultKind::Access(error)))?;
         }
-        let at = self.view.check(addr, len as u64, write).map_err(|error| Box::new(FaultKind::Access(error)))?;
+        let at =
+            self.view.check(addr, len as u64, write).map_err(|error| Box::new(FaultKind::Access(error)))?;
         if !addr.is_multiple_of(len as u64) {
             return Err(Box::new(FaultKind::Misaligned { addr, len: len as u32 }));
         }

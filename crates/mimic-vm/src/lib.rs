@@ -26,7 +26,7 @@ pub use emulator::{Emulator, Helper, HelperClosure, HelperFn, HelperImpl};
 pub use fault::{Fault, FaultKind, SourceLine};
 pub use hook::{Before, Hook};
 pub use limits::Limits;
-pub use load::{LoadError, Loaded};
+pub use load::LoadError;
 pub use map::{Elem, ElemKey, MAPS_MAX, Map, MapEnv, MapRef};
 pub use memory::{Hygiene, Memory, MemoryError, MemoryOptions, Region, View};
 pub use op::{SLOTS_MAX, TranslateError};

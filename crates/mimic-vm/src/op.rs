@@ -2,7 +2,9 @@
 //!
 //! An index of ops is not a pc: `ld_imm64` takes two slots and one op. [`Ops::slot_of`] leads back.
 
-use mimic_abi::{AluOp, AtomicOp, Callee, Cond, DecodeError, Imm64, Insn, Operand, RawInsn, Reg, Size, Swap, Width};
+use mimic_abi::{
+    AluOp, AtomicOp, Callee, Cond, DecodeError, Imm64, Insn, Operand, RawInsn, Reg, Size, Swap, Width,
+};
 
 /// One pre-decoded instruction. What the fields mean depends on the code.
 #[derive(Clone, Copy, Debug)]
@@ -176,8 +178,12 @@ impl core::fmt::Display for TranslateError {
             TranslateError::Target { pc, target } => {
                 write!(f, "pc {pc}: jump to {target}, where no instruction begins")
             }
-            TranslateError::FramePointer { pc } => write!(f, "pc {pc}: r10 is the frame pointer and cannot be written"),
-            TranslateError::Unresolved { pc, what } => write!(f, "pc {pc}: {what} was not resolved before the program was added"),
+            TranslateError::FramePointer { pc } => {
+                write!(f, "pc {pc}: r10 is the frame pointer and cannot be written")
+            }
+            TranslateError::Unresolved { pc, what } => {
+                write!(f, "pc {pc}: {what} was not resolved before the program was added")
+            }
             TranslateError::Length { slots, slots_max } => {
                 write!(f, "the program has {slots} slots; 1 to {slots_max} can be run")
             }
@@ -239,7 +245,8 @@ fn decode(code: &[RawInsn]) -> Result<(Vec<(u32, Insn)>, Vec<Option<u32>>), Tran
     let mut op_at = vec![None; code.len()];
     let mut pc = 0;
     while pc < code.len() {
-        let insn = Insn::decode(&code[pc..]).map_err(|error| TranslateError::Decode { pc: pc as u32, error })?;
+        let insn =
+            Insn::decode(&code[pc..]).map_err(|error| TranslateError::Decode { pc: pc as u32, error })?;
         op_at[pc] = Some(insns.len() as u32);
         insns.push((pc as u32, insn));
         pc += insn.slots();
@@ -288,15 +295,25 @@ impl Context {
         helper: &mut impl FnMut(u32, Callee) -> Option<u32>,
     ) -> Result<Op, TranslateError> {
         let unresolved = |what: String| TranslateError::Unresolved { pc: self.pc, what };
-        let plain = |code, dst: Reg, src: Reg, off: i32, imm: u64| Op { code, dst: dst.index() as u8, src: src.index() as u8, off, imm };
+        let plain = |code, dst: Reg, src: Reg, off: i32, imm: u64| Op {
+            code,
+            dst: dst.index() as u8,
+            src: src.index() as u8,
+            off,
+            imm,
+        };
         let zero = Reg::R0;
         Ok(match insn {
             Insn::Alu { op, width, dst, src } => {
                 let (src, imm) = operand(src);
                 plain(alu_code(op, width, imm.is_some()), dst, src, 0, imm.unwrap_or(0))
             }
-            Insn::MovSx { width: Width::W64, bits, dst, src } => plain(Code::MovSx64, dst, src, 0, u64::from(bits)),
-            Insn::MovSx { width: Width::W32, bits, dst, src } => plain(Code::MovSx32, dst, src, 0, u64::from(bits)),
+            Insn::MovSx { width: Width::W64, bits, dst, src } => {
+                plain(Code::MovSx64, dst, src, 0, u64::from(bits))
+            }
+            Insn::MovSx { width: Width::W32, bits, dst, src } => {
+                plain(Code::MovSx32, dst, src, 0, u64::from(bits))
+            }
             Insn::Neg { width: Width::W64, dst } => plain(Code::Neg64, dst, zero, 0, 0),
             Insn::Neg { width: Width::W32, dst } => plain(Code::Neg32, dst, zero, 0, 0),
             Insn::Swap { op, bits, dst } => {
@@ -324,11 +341,19 @@ impl Context {
             }
             Insn::Branch { cond, width, dst, src, off } => {
                 let (src, imm) = operand(src);
-                plain(cond_code(cond, width, imm.is_some()), dst, src, target(off.into())? as i32, imm.unwrap_or(0))
+                plain(
+                    cond_code(cond, width, imm.is_some()),
+                    dst,
+                    src,
+                    target(off.into())? as i32,
+                    imm.unwrap_or(0),
+                )
             }
             Insn::Goto { off, .. } => plain(Code::Goto, zero, zero, target(off.into())? as i32, 0),
             Insn::MayGoto { off } => plain(Code::MayGoto, zero, zero, target(off.into())? as i32, 0),
-            Insn::Call(Callee::Subprog(off)) => plain(Code::CallSubprog, zero, zero, target(off.into())? as i32, 0),
+            Insn::Call(Callee::Subprog(off)) => {
+                plain(Code::CallSubprog, zero, zero, target(off.into())? as i32, 0)
+            }
             Insn::Call(callee) => {
                 let index = helper(self.pc, callee).ok_or_else(|| unresolved(format!("{callee:?}")))?;
                 plain(Code::CallHelper, zero, zero, 0, index.into())

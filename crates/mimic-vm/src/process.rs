@@ -5,8 +5,8 @@ use crate::context::{Context, ContextError, Scratch, Setup};
 use crate::emulator::{HelperClosure, HelperImpl};
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Hook;
-use crate::map::MapTable;
 use crate::interp::Control;
+use crate::map::MapTable;
 use crate::memory::{Access, Hygiene, Layout, MemoryError, Part, Region, View, Window};
 use crate::probe::{At, Flow, NoProbe, Probe};
 use crate::program::{FuncRef, LoadedProgram};
@@ -97,14 +97,22 @@ impl Process {
 
     /// Runs the program on a context with a probe watching. If the probe stops it, that is a fault-free end without outcome:
     /// `Ok(None)`; the context has been left.
-    pub fn run_probed<P: Probe>(&mut self, context: &mut dyn Context, probe: &mut P) -> Result<Option<Outcome>, RunError> {
+    pub fn run_probed<P: Probe>(
+        &mut self,
+        context: &mut dyn Context,
+        probe: &mut P,
+    ) -> Result<Option<Outcome>, RunError> {
         self.enter(context).map_err(RunError::Context)?;
         let end = self.execute(context, probe);
         self.finish(context, end)
     }
 
     /// Runs the program on a context, to its end, whatever the probe says.
-    pub fn run_dyn<P: Probe>(&mut self, context: &mut dyn Context, probe: &mut P) -> Result<Outcome, RunError> {
+    pub fn run_dyn<P: Probe>(
+        &mut self,
+        context: &mut dyn Context,
+        probe: &mut P,
+    ) -> Result<Outcome, RunError> {
         self.enter(context).map_err(RunError::Context)?;
         let mut end = self.execute(context, probe);
         while let Ok(Control::Paused) = end {
@@ -132,7 +140,9 @@ impl Process {
             return end.clone().into();
         }
         let Some(mut context) = self.context.take() else {
-            let kind = FaultKind::Unsupported("the process was not started: give it a context with Process::start".into());
+            let kind = FaultKind::Unsupported(
+                "the process was not started: give it a context with Process::start".into(),
+            );
             return Step::Faulted(Box::new(self.state.fault(kind)));
         };
         let end = self.execute(&mut *context, probe);
@@ -210,7 +220,12 @@ impl Process {
     }
 
     /// Calls a function of a program, as timers do: `args` in r1 to r5, nothing else of a run kept.
-    pub fn call(&mut self, func: &FuncRef, args: [u64; 5], context: &mut dyn Context) -> Result<Outcome, RunError> {
+    pub fn call(
+        &mut self,
+        func: &FuncRef,
+        args: [u64; 5],
+        context: &mut dyn Context,
+    ) -> Result<Outcome, RunError> {
         self.state.reset(func.program.clone(), args);
         let Some(at) = func.program.ops.op_at(func.pc) else {
             let kind = FaultKind::NotAFunction { value: func.pc.into() };
@@ -225,8 +240,12 @@ impl Process {
     }
 
     fn enter(&mut self, context: &mut dyn Context) -> Result<(), ContextError> {
-        let mut setup =
-            Setup { scratch: &mut self.state.scratch, program: &self.entry, vm: &self.vm, cpu: self.state.cpu };
+        let mut setup = Setup {
+            scratch: &mut self.state.scratch,
+            program: &self.entry,
+            vm: &self.vm,
+            cpu: self.state.cpu,
+        };
         let args = context.enter(&mut setup)?;
         self.state.reset(self.entry.clone(), args);
         Ok(())
@@ -241,8 +260,12 @@ impl Process {
             return Ok(None);
         }
         let end = end.map(|_| self.state.outcome());
-        let mut setup =
-            Setup { scratch: &mut self.state.scratch, program: &self.entry, vm: &self.vm, cpu: self.state.cpu };
+        let mut setup = Setup {
+            scratch: &mut self.state.scratch,
+            program: &self.entry,
+            vm: &self.vm,
+            cpu: self.state.cpu,
+        };
         context.leave(&mut setup, end.as_ref().ok().map(|outcome| outcome.r0));
         self.state.ended = Some(end.clone());
         end.map(Some).map_err(RunError::Fault)
@@ -356,11 +379,7 @@ impl State {
     }
 
     /// Calls the op at `target`; the current function goes on at `return_to`.
-    pub(crate) fn push_frame(
-        &mut self,
-        return_to: u32,
-        pending: Option<Pending>,
-    ) -> Result<(), FaultKind> {
+    pub(crate) fn push_frame(&mut self, return_to: u32, pending: Option<Pending>) -> Result<(), FaultKind> {
         if self.frames.len() as u32 + 1 >= FRAMES_MAX {
             return Err(FaultKind::CallDepth { frames_max: FRAMES_MAX });
         }

@@ -11,14 +11,22 @@ use std::sync::Arc;
 /// A helper or kfunc that a program calls.
 #[derive(Clone)]
 pub(crate) struct HelperRef {
-    /// Its number; for kfuncs 0.
-    pub(crate) id: u32,
     /// The name under which it is overridden.
     pub(crate) key: Arc<str>,
     /// The name that programs know.
     pub(crate) name: Arc<str>,
     pub(crate) spec: Option<HelperSpec>,
     pub(crate) run: HelperImpl,
+}
+
+impl HelperRef {
+    /// A helper or kfunc that nobody knows: calling it is a fault.
+    pub(crate) fn missing(name: &str) -> HelperRef {
+        let why =
+            format!("{name} is not known to the emulator; add it with VmBuilder::helper or in the emulator");
+        let key = crate::vm::helper_name(name).into();
+        HelperRef { key, name: name.into(), spec: None, run: HelperImpl::Missing(why.into()) }
+    }
 }
 
 /// A program in a VM.

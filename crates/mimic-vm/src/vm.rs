@@ -266,7 +266,7 @@ impl Vm {
             return Some(self.helper_of_row(0, name.into(), helper));
         }
         let run = self.overrides.get(helper_name(name))?.clone();
-        Some(HelperRef { id: 0, key: helper_name(name).into(), name: name.into(), spec: None, run })
+        Some(HelperRef { key: helper_name(name).into(), name: name.into(), spec: None, run })
     }
 
     fn helper_of_row(&self, id: u32, name: String, helper: &crate::Helper) -> HelperRef {
@@ -282,7 +282,7 @@ impl Vm {
                 )
             }
         };
-        HelperRef { id, key, name: name.into(), spec: Some(helper.spec), run }
+        HelperRef { key, name: name.into(), spec: Some(helper.spec), run }
     }
 }
 

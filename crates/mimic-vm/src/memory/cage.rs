@@ -5,7 +5,7 @@
 //! touch host memory or kill the process. Bounds of objects are not known here; see `region`.
 //!
 //! On 64-bit Unix the range is a 4 GiB reservation with guards around it, elsewhere a plain allocation of
-//! [`Cage::FALLBACK_LEN`] bytes.
+//! `Cage::FALLBACK_LEN` bytes.
 
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
@@ -27,6 +27,7 @@ unsafe impl Sync for Cage {}
 
 impl Cage {
     /// Bytes of guest memory where no large reservation can be had.
+    #[cfg(not(all(unix, target_pointer_width = "64")))]
     pub(crate) const FALLBACK_LEN: u64 = if cfg!(target_pointer_width = "32") { 64 << 20 } else { 256 << 20 };
 
     /// Reserves the range. Nothing in it is accessible yet.
@@ -244,9 +245,9 @@ mod os {
 
     impl Backing {
         pub(super) fn commit(&self, base: *mut u8, off: u32, len: u32) -> Result<(), String> {
+            let (start, end) = host_pages(off, len);
             // SAFETY: the caller checked that the range lies in the reservation; only its access rights change. A host with pages
             // larger than the guest's opens some neighbours too, which is harmless: regions give the exact bounds.
-            let (start, end) = host_pages(off, len);
             let done = unsafe {
                 libc::mprotect(
                     base.wrapping_add(start).cast(),
@@ -255,7 +256,10 @@ mod os {
                 )
             };
             if done != 0 {
-                return Err(format!("committing {len} bytes of guest memory: {}", std::io::Error::last_os_error()));
+                return Err(format!(
+                    "committing {len} bytes of guest memory: {}",
+                    std::io::Error::last_os_error()
+                ));
             }
             Ok(())
         }

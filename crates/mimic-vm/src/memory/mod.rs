@@ -10,10 +10,10 @@ mod region;
 mod view;
 
 pub use cage::PAGE_LEN;
-pub use region::{Bounds, Layout, Part, Region};
 pub(crate) use region::RegionInfo;
-pub use view::{AccessError, Place, View};
+pub use region::{Bounds, Layout, Part, Region};
 pub(crate) use view::Window;
+pub use view::{AccessError, Place, View};
 
 use cage::Cage;
 use core::fmt;
@@ -159,7 +159,11 @@ impl Memory {
     }
 
     fn take_pages(&self, name: &str, len: u32) -> Result<(u32, u32), MemoryError> {
-        let full = || MemoryError::Full { name: name.into(), len: u64::from(len), bytes_max: self.options.bytes_max };
+        let full = || MemoryError::Full {
+            name: name.into(),
+            len: u64::from(len),
+            bytes_max: self.options.bytes_max,
+        };
         let capacity = u64::from(len.max(1)).next_multiple_of(u64::from(PAGE_LEN));
         let mut pages = self.lock_pages();
         if pages.used() + capacity > self.options.bytes_max {
@@ -353,7 +357,9 @@ impl Memory {
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.snapshot().1.regions.iter().map(|region| (&region.name, region.base))).finish()
+        f.debug_list()
+            .entries(self.snapshot().1.regions.iter().map(|region| (&region.name, region.base)))
+            .finish()
     }
 }
 

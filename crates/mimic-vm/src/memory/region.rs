@@ -68,9 +68,24 @@ pub(crate) struct RegionInfo {
 }
 
 impl RegionInfo {
-    pub(crate) fn new(name: Arc<str>, base: u32, capacity: u32, len: u32, layout: Layout, shadow: bool) -> RegionInfo {
+    pub(crate) fn new(
+        name: Arc<str>,
+        base: u32,
+        capacity: u32,
+        len: u32,
+        layout: Layout,
+        shadow: bool,
+    ) -> RegionInfo {
         let shadow = shadow.then(|| (0..capacity.div_ceil(8)).map(|_| AtomicU8::new(0xff)).collect());
-        RegionInfo { name, base, capacity, layout, start: AtomicU32::new(0), end: AtomicU32::new(len), shadow }
+        RegionInfo {
+            name,
+            base,
+            capacity,
+            layout,
+            start: AtomicU32::new(0),
+            end: AtomicU32::new(len),
+            shadow,
+        }
     }
 
     pub(crate) fn bounds(&self) -> (u32, u32) {
@@ -81,15 +96,21 @@ impl RegionInfo {
     pub(crate) fn object_at(&self, off: u32) -> Option<Part> {
         let (start, end) = self.bounds();
         match &self.layout {
-            Layout::Bytes(access) => (start <= off && off < end).then_some(Part { off: start, len: end - start, access: *access }),
+            Layout::Bytes(access) => {
+                (start <= off && off < end).then_some(Part { off: start, len: end - start, access: *access })
+            }
             Layout::Slab { stride, parts } => {
                 let at = off % stride;
                 let slot = off - at;
                 let part = parts.iter().find(|part| part.off <= at && at - part.off < part.len)?;
                 (slot + part.off + part.len <= end).then_some(Part { off: slot + part.off, ..*part })
             }
-            Layout::Fields(layout) => (off < layout.size).then_some(Part { off: 0, len: layout.size, access: Access::ReadWrite }),
-            Layout::Custom(bounds) => bounds.object_at(off).filter(|part| part.off.saturating_add(part.len) <= self.capacity),
+            Layout::Fields(layout) => {
+                (off < layout.size).then_some(Part { off: 0, len: layout.size, access: Access::ReadWrite })
+            }
+            Layout::Custom(bounds) => {
+                bounds.object_at(off).filter(|part| part.off.saturating_add(part.len) <= self.capacity)
+            }
         }
     }
 
@@ -177,7 +198,11 @@ impl Region {
     /// Changes the accessible part of a region laid out as bytes (a packet that grew). Processes that are inside a helper must
     /// be told with `Call::memory_changed`.
     pub fn set_bounds(&self, start: u32, end: u32) {
-        assert!(start <= end && end <= self.info.capacity, "bounds {start}..{end} of {} bytes", self.info.capacity);
+        assert!(
+            start <= end && end <= self.info.capacity,
+            "bounds {start}..{end} of {} bytes",
+            self.info.capacity
+        );
         self.info.start.store(start, Ordering::Relaxed);
         self.info.end.store(end, Ordering::Relaxed);
     }

@@ -154,7 +154,10 @@ impl View {
 
     /// The place of an address in terms of a named object in or near which it lies.
     pub fn place(&self, addr: u64) -> Option<Place> {
-        let region = self.table.at_or_before(addr).filter(|region| addr - u64::from(region.base) < u64::from(region.capacity) + NEAR)?;
+        let region = self
+            .table
+            .at_or_before(addr)
+            .filter(|region| addr - u64::from(region.base) < u64::from(region.capacity) + NEAR)?;
         let off = addr - u64::from(region.base);
         let (start, end) = region.bounds();
         let object = u32::try_from(off).ok().and_then(|off| region.object_at(off));
@@ -166,7 +169,9 @@ impl View {
     /// Checks an access; answers the address as an offset in the cage.
     #[inline]
     pub(crate) fn check(&self, addr: u64, len: u64, write: bool) -> Result<u32, AccessError> {
-        let Some((region, off)) = self.find(addr, len, write) else { return Err(self.error(addr, len, write)) };
+        let Some((region, off)) = self.find(addr, len, write) else {
+            return Err(self.error(addr, len, write));
+        };
         if write {
             region.set_written(off, len as u32, true);
         } else if let Some(at) = region.first_unwritten(off, len as u32) {
