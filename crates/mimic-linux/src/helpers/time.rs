@@ -1,0 +1,23 @@
+//! Clock, CPU and random numbers, from the world.
+
+use crate::Linux;
+use mimic_abi::HelperSpec;
+use mimic_vm::{Call, Helper, HelperResult};
+
+pub(super) const ROWS: &[Helper] = &[
+    Helper::new(HelperSpec::new(5, "ktime_get_ns").since(4, 1), ktime_get_ns),
+    Helper::new(HelperSpec::new(7, "get_prandom_u32").since(4, 1), get_prandom_u32),
+    Helper::new(HelperSpec::new(8, "get_smp_processor_id").since(4, 1), get_smp_processor_id),
+];
+
+fn ktime_get_ns(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(Linux::of(call).world().now_ns())
+}
+
+fn get_prandom_u32(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(u64::from(Linux::of(call).world().random() as u32))
+}
+
+fn get_smp_processor_id(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(u64::from(call.cpu()))
+}
