@@ -3,4 +3,5 @@
 
 #[cfg(target_os = "linux")]
 pub mod kernel;
+pub mod oracle;
 pub mod random;
