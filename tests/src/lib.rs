@@ -3,5 +3,3 @@
 
 #[cfg(target_os = "linux")]
 pub mod kernel;
-pub mod oracle;
-pub mod random;

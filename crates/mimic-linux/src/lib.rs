@@ -48,7 +48,7 @@ impl Emulator for Linux {
     }
 
     fn helpers(&self) -> Box<dyn Iterator<Item = &Helper> + '_> {
-        Box::new(helpers::all())
+        Box::new(helpers::all().map(|row| row as &Helper))
     }
 
     fn create_map(&self, spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, Errno> {
