@@ -3,6 +3,7 @@
 //! Data only: **this crate executes nothing, does no I/O and depends on nothing.**
 #![forbid(unsafe_code)]
 
+pub mod asm;
 pub mod disasm;
 pub mod isa;
 pub mod uapi;

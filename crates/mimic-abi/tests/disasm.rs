@@ -1,43 +1,10 @@
 //! The disassembler against recorded text of the real tools.
 
+mod common;
+
+use common::{Recorded, recording};
 use mimic_abi::disasm::{Style, disassemble};
-use mimic_abi::{Insn, Names, RawInsn, isa};
-
-/// The names that occur in the recordings.
-struct Recorded;
-
-impl Names for Recorded {
-    fn helper(&self, id: u32) -> Option<&str> {
-        Some(match id {
-            0 => "bpf_unspec",
-            1 => "bpf_map_lookup_elem",
-            5 => "bpf_ktime_get_ns",
-            7 => "bpf_get_prandom_u32",
-            211 => "bpf_cgrp_storage_delete",
-            _ => return None,
-        })
-    }
-
-    fn kfunc(&self, btf_id: i32, _fd_idx: i16) -> Option<&str> {
-        Some(match btf_id {
-            63548 => "bpf_cast_to_kern_ctx",
-            65481 => "bpf_rcu_read_lock",
-            _ => return None,
-        })
-    }
-}
-
-/// Slots and text of each line of a recording.
-fn recording(data: &str) -> impl Iterator<Item = (Vec<RawInsn>, &str)> {
-    data.lines().filter(|line| !line.starts_with('#')).map(|line| {
-        let (slots, text) = line.split_once('\t').expect("a tab");
-        let slots = slots
-            .split(' ')
-            .map(|slot| RawInsn::from_u64(u64::from_str_radix(slot, 16).expect("a hexadecimal number")))
-            .collect();
-        (slots, text)
-    })
-}
+use mimic_abi::{Insn, RawInsn, isa};
 
 #[test]
 fn display_is_the_kernels_log_text() {
