@@ -1,5 +1,6 @@
 //! What the integration tests share: the kernel as an oracle.
 #![deny(unsafe_code)]
 
+pub mod conformance;
 #[cfg(target_os = "linux")]
 pub mod kernel;

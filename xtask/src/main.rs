@@ -4,6 +4,7 @@
 //! says in its error what to do. Nothing is installed or fetched silently.
 #![forbid(unsafe_code)]
 
+mod conformance_plugin;
 mod fixtures;
 mod host;
 
@@ -15,12 +16,20 @@ type Outcome = Result<(), String>;
 /// A chore: its name, its arguments for the help, what it does, the function.
 type Command = (&'static str, &'static str, &'static str, fn(&[String]) -> Outcome);
 
-const COMMANDS: &[Command] = &[(
-    "fixtures",
-    "[--check] [NAME…]",
-    "rebuild the committed BPF objects of examples/ and tests/fixtures/",
-    fixtures::run,
-)];
+const COMMANDS: &[Command] = &[
+    (
+        "conformance-plugin",
+        "[MEMORY] [--elf]",
+        "run a program for the public bpf_conformance suite",
+        conformance_plugin::run,
+    ),
+    (
+        "fixtures",
+        "[--check] [NAME…]",
+        "rebuild the committed BPF objects of examples/ and tests/fixtures/",
+        fixtures::run,
+    ),
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
