@@ -4,3 +4,5 @@
 pub mod conformance;
 #[cfg(target_os = "linux")]
 pub mod kernel;
+pub mod oracle;
+pub mod random;

@@ -5,6 +5,7 @@
 
 mod map;
 mod prog;
+mod random;
 mod ring;
 pub mod sys;
 
@@ -14,6 +15,7 @@ use mimic_abi::Errno;
 
 pub use map::{Entry, Map, MapKind, possible_cpus};
 pub use prog::{Btf, LoadError, Prog};
+pub use random::KernelRun;
 pub use ring::{PerfReader, RingReader, UserRing};
 pub use sys::{MapAttr, ProgAttr, TestRunAnswer, TestRunAttr};
 
