@@ -18,6 +18,7 @@ mod op;
 mod probe;
 mod process;
 mod program;
+pub mod sched;
 mod vm;
 
 pub use call::{Call, Callback, CallbackRequest, HelperResult, Next, Trap};

@@ -417,15 +417,7 @@ impl State {
 
     #[cold]
     pub(crate) fn fault(&self, kind: FaultKind) -> Fault {
-        let pc = self.slot();
-        let program = &self.program;
-        Fault {
-            kind,
-            pc,
-            program: program.name.clone(),
-            func: program.func_at(pc).map(Into::into),
-            line: program.line_at(pc),
-        }
+        self.program.fault_at(self.slot(), kind)
     }
 
     pub(crate) fn at(&self) -> At<'_> {

@@ -1,7 +1,7 @@
 //! `LoadedProgram`: a linked program, resolved against a VM and translated, ready to run. Immutable and shared.
 
 use crate::emulator::HelperImpl;
-use crate::fault::SourceLine;
+use crate::fault::{Fault, FaultKind, SourceLine};
 use crate::map::MapRef;
 use crate::op::Ops;
 use mimic_abi::{HelperSpec, RawInsn};
@@ -73,6 +73,12 @@ impl LoadedProgram {
     pub fn func_at(&self, pc: u32) -> Option<&str> {
         let at = self.linked.funcs.partition_point(|func| func.pc <= pc);
         Some(self.linked.funcs.get(at.checked_sub(1)?)?.name.as_str())
+    }
+
+    /// A fault of this program, at a slot.
+    pub(crate) fn fault_at(&self, pc: u32, kind: FaultKind) -> Fault {
+        let func = self.func_at(pc).map(Into::into);
+        Fault { kind, pc, program: self.name.clone(), func, line: self.line_at(pc) }
     }
 
     /// The source line of a slot.
