@@ -539,6 +539,7 @@ impl Form {
             Form::Swap(_, bits) => fields(Reg, ZERO, ZERO, Is(bits as i32)),
             Form::LdImm64(kind) => Fields {
                 next_imm: Some(match kind {
+                    // Linux does not look at a function's, the RFC reserves it.
                     Imm64Kind::MapFd | Imm64Kind::MapIdx | Imm64Kind::Func => ZERO,
                     Imm64Kind::Const | Imm64Kind::BtfId | Imm64Kind::MapFdValue | Imm64Kind::MapIdxValue => {
                         Any
@@ -564,6 +565,7 @@ impl Form {
             Form::CallSubprog => fields(ZERO, Is(1), ZERO, Any),
             Form::CallKfunc => fields(ZERO, Is(2), Any, Any),
             Form::CallX => fields(Reg, ZERO, ZERO, ZERO),
+            // Linux does not look at the offset; the RFC reserves it.
             Form::Exit => fields(ZERO, ZERO, ZERO, ZERO),
         }
     }
