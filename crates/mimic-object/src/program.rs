@@ -31,6 +31,26 @@ pub struct Program {
     pub exception_callback: Option<u32>,
 }
 
+impl Program {
+    /// A program of bare instructions that refers to nothing outside itself.
+    pub fn from_code(name: &str, code: Vec<RawInsn>, byte_order: ByteOrder) -> Program {
+        Program {
+            name: name.into(),
+            section: String::new(),
+            prog_type: None,
+            attach_type: None,
+            sleepable: false,
+            byte_order,
+            license: String::new(),
+            code,
+            funcs: Vec::new(),
+            lines: Vec::new(),
+            refs: Vec::new(),
+            exception_callback: None,
+        }
+    }
+}
+
 /// A function in linked code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Func {

@@ -372,7 +372,13 @@ impl RegionTable {
     /// The region that begins at or before `addr`.
     #[inline]
     pub(crate) fn at_or_before(&self, addr: u64) -> Option<&Arc<RegionInfo>> {
+        self.around(addr).0
+    }
+
+    /// The regions that begin at or before `addr`, and after it.
+    #[inline]
+    pub(crate) fn around(&self, addr: u64) -> (Option<&Arc<RegionInfo>>, Option<&Arc<RegionInfo>>) {
         let at = self.regions.partition_point(|region| u64::from(region.base) <= addr);
-        self.regions.get(at.checked_sub(1)?)
+        (at.checked_sub(1).and_then(|before| self.regions.get(before)), self.regions.get(at))
     }
 }

@@ -114,6 +114,26 @@ impl RegionInfo {
         }
     }
 
+    /// The object around `off`, or the one that is closest to it, for messages. `off` may lie outside the region.
+    pub(crate) fn nearest_object(&self, off: i64) -> Part {
+        let (start, end) = self.bounds();
+        let whole = Part { off: start, len: end - start, access: Access::Read };
+        let Layout::Slab { stride, parts } = &self.layout else {
+            return u32::try_from(off).ok().and_then(|off| self.object_at(off)).unwrap_or(whole);
+        };
+        let stride = (*stride).max(1);
+        let slot = off.clamp(0, i64::from(end.saturating_sub(1))) / i64::from(stride) * i64::from(stride);
+        // The last part of the slot before counts too: an access just below a slot's first part may be past its end.
+        let slots = [slot - i64::from(stride), slot, slot + i64::from(stride)];
+        let objects =
+            slots.iter().flat_map(|slot| parts.iter().map(move |part| (slot + i64::from(part.off), part)));
+        let far = |(at, part): &(i64, &Part)| {
+            if off < *at { at - off } else { (off - at - i64::from(part.len) + 1).max(0) }
+        };
+        let inside = objects.filter(|(at, part)| *at >= 0 && at + i64::from(part.len) <= i64::from(end));
+        inside.min_by_key(far).map_or(whole, |(at, part)| Part { off: at as u32, ..*part })
+    }
+
     /// Whether an access may be answered from a cached window: nothing but bounds and rights decide.
     pub(crate) fn cacheable(&self) -> bool {
         self.shadow.is_none() && !matches!(self.layout, Layout::Fields(_))

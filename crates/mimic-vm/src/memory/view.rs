@@ -6,7 +6,7 @@ use mimic_abi::Size;
 use std::sync::Arc;
 
 /// How far from an object an address may be and still be named after it, in bytes.
-const NEAR: u64 = 1 << 16;
+const NEAR: u64 = 1 << 12;
 
 /// A snapshot of the region table, with the accesses that it allows.
 pub struct View {
@@ -152,18 +152,25 @@ impl View {
         self.find(addr, len, write).is_some()
     }
 
-    /// The place of an address in terms of a named object in or near which it lies.
+    /// The place of an address in terms of the named object in or near which it lies.
     pub fn place(&self, addr: u64) -> Option<Place> {
-        let region = self
-            .table
-            .at_or_before(addr)
-            .filter(|region| addr - u64::from(region.base) < u64::from(region.capacity) + NEAR)?;
-        let off = addr - u64::from(region.base);
-        let (start, end) = region.bounds();
-        let object = u32::try_from(off).ok().and_then(|off| region.object_at(off));
-        let (base, len) = object.map_or((start, end - start), |object| (object.off, object.len));
-        let off = off as i64 - i64::from(base);
-        Some(Place { name: region.name.clone(), off, len, inside: object.is_some(), unwritten: None })
+        let (before, after) = self.table.around(addr);
+        let inside = before.filter(|region| addr - u64::from(region.base) < u64::from(region.capacity));
+        let past = before.map(|region| {
+            (
+                addr - u64::from(region.base) - u64::from(region.capacity).min(addr - u64::from(region.base)),
+                region,
+            )
+        });
+        let short = after.map(|region| (u64::from(region.base) - addr, region));
+        let near =
+            [past, short].into_iter().flatten().filter(|(far, _)| *far < NEAR).min_by_key(|(far, _)| *far);
+        let region = inside.or(near.map(|(_, region)| region))?;
+        let off = addr as i64 - i64::from(region.base);
+        let object = region.nearest_object(off);
+        let off = off - i64::from(object.off);
+        let inside = (0..i64::from(object.len)).contains(&off);
+        Some(Place { name: region.name.clone(), off, len: object.len, inside, unwritten: None })
     }
 
     /// Checks an access; answers the address as an offset in the cage.
