@@ -1,2 +1,4 @@
 //! mimic: run, test, debug and embed eBPF programs in userspace.
 #![forbid(unsafe_code)]
+
+pub mod pcap;
