@@ -11,9 +11,9 @@ mod world;
 
 pub use world::World;
 
-use mimic_abi::{Errno, Size};
+use mimic_abi::Size;
 use mimic_object::MapSpec;
-use mimic_vm::{Call, Emulator, Helper, HelperResult, Map, MapEnv, Trap};
+use mimic_vm::{Call, Emulator, Helper, HelperResult, Map, MapEnv, MapError, Trap};
 use std::sync::Arc;
 
 /// Linux, emulated: give it to `Vm::builder`.
@@ -51,7 +51,7 @@ impl Emulator for Linux {
         Box::new(helpers::all().map(|row| row as &Helper))
     }
 
-    fn create_map(&self, spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, Errno> {
+    fn create_map(&self, spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, MapError> {
         maps::create(spec, env)
     }
 

@@ -4,7 +4,7 @@
 
 use crate::call::{Call, HelperResult, Trap};
 use crate::fault::FaultKind;
-use crate::map::{Map, MapEnv};
+use crate::map::{Map, MapEnv, MapError};
 use core::any::Any;
 use mimic_abi::{Errno, HelperSpec, Size};
 use mimic_object::MapSpec;
@@ -81,10 +81,16 @@ pub trait Emulator: Any + Send + Sync {
         Box::new(core::iter::empty())
     }
 
-    /// Makes a map. The error is the one that bpf(2) `BPF_MAP_CREATE` answers.
-    fn create_map(&self, spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, Errno> {
+    /// Makes a map. The error holds what bpf(2) `BPF_MAP_CREATE` answers, and why.
+    fn create_map(&self, spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, MapError> {
+        let _ = env;
+        let why = format!("this emulator has no maps, and so none of type {}", spec.map_type);
+        Err(MapError::new(Errno::EINVAL, why))
+    }
+
+    /// Changes what an object says of a map into what a loader asks for (sizes that depend on the number of CPUs or on the page length).
+    fn prepare_map(&self, spec: &mut MapSpec, env: &MapEnv) {
         let _ = (spec, env);
-        Err(Errno::EINVAL)
     }
 
     /// The address that a kernel symbol has (`.ksyms` externs); 0 is none.

@@ -1,6 +1,6 @@
 //! Loading: a linked program and the maps it refers to become what a VM runs.
 
-use crate::map::MapRef;
+use crate::map::{MapError, MapRef};
 use crate::op::{Ops, TranslateError};
 use crate::program::{HelperRef, LoadedProgram, func_addr};
 use crate::vm::Vm;
@@ -32,8 +32,8 @@ pub enum LoadError {
     Map {
         /// The map.
         map: String,
-        /// What bpf(2) answers.
-        errno: Errno,
+        /// What bpf(2) answers, and why.
+        error: MapError,
         /// While what was done.
         what: &'static str,
     },
@@ -62,7 +62,7 @@ impl fmt::Display for LoadError {
             LoadError::ByteOrder { program, order } => {
                 write!(f, "program {program} is {order:?}-endian, the VM is not (VmBuilder::byte_order)")
             }
-            LoadError::Map { map, errno, what } => write!(f, "map {map}: {what}: {errno}"),
+            LoadError::Map { map, error, what } => write!(f, "map {map}: {what}: {error}"),
             LoadError::Memory(error) => error.fmt(f),
             LoadError::Unresolved { program, pc, what } => write!(f, "program {program}, pc {pc}: {what}"),
             LoadError::Full { programs_max } => {
@@ -78,30 +78,32 @@ impl Vm {
     /// Makes the maps of an object, with the data that they begin with. Slots that hold maps are filled; those that hold programs wait for
     /// [`Vm::fill_program_slots`].
     pub fn load_maps(&self, specs: &[MapSpec]) -> Result<Vec<Arc<MapRef>>, LoadError> {
-        let error = |spec: &MapSpec, what| {
-            let map = spec.name.clone();
-            move |errno| LoadError::Map { map, errno, what }
+        let env = self.map_env();
+        let create = |spec: &MapSpec| {
+            let mut spec = spec.clone();
+            self.emulator().prepare_map(&mut spec, &env);
+            self.create_map(&spec).map_err(|error| failed(&spec, "creating it", error))
         };
-        let maps: Vec<Arc<MapRef>> = specs
-            .iter()
-            .map(|spec| self.create_map(spec).map_err(error(spec, "creating it")))
-            .collect::<Result<_, _>>()?;
+        let maps: Vec<Arc<MapRef>> = specs.iter().map(create).collect::<Result<_, _>>()?;
         for (spec, map) in specs.iter().zip(&maps) {
             match &spec.contents {
                 Contents::Empty => {}
                 Contents::Data { bytes, frozen } => {
-                    map.update_copy(&[0; 4], bytes, 0).map_err(error(spec, "filling it"))?;
+                    let filled = map.update_copy(&[0; 4], bytes, 0);
+                    filled.map_err(|errno| refused(spec, "filling it with its section's data", errno))?;
                     if *frozen {
-                        map.freeze().map_err(error(spec, "freezing it"))?;
+                        map.freeze().map_err(|errno| refused(spec, "freezing it", errno))?;
                     }
                 }
                 Contents::Slots(slots) => {
                     for slot in slots {
                         let Init::Map(inner) = slot.init else { continue };
-                        let inner =
-                            maps.get(inner).ok_or(Errno::EINVAL).map_err(error(spec, "filling a slot"))?;
                         let key = self.u32_bytes(slot.index);
-                        map.set_map(&key, inner, 0).map_err(error(spec, "filling a slot"))?;
+                        let inner = maps.get(inner).ok_or(Errno::EBADF);
+                        let set = inner.and_then(|inner| map.set_map(&key, inner, 0));
+                        set.map_err(|errno| {
+                            refused(spec, &format!("putting a map into slot {}", slot.index), errno)
+                        })?;
                     }
                 }
             }
@@ -120,14 +122,11 @@ impl Vm {
             let Contents::Slots(slots) = &spec.contents else { continue };
             for slot in slots {
                 let Init::Program(name) = &slot.init else { continue };
-                let error = |errno| LoadError::Map {
-                    map: spec.name.clone(),
-                    errno,
-                    what: "filling a slot with a program",
-                };
-                let program = programs.iter().find(|program| **program.name() == **name);
-                let program = program.ok_or(Errno::ENOENT).map_err(error)?;
-                map.set_program(&self.u32_bytes(slot.index), program, 0).map_err(error)?;
+                let program = programs.iter().find(|program| **program.name() == **name).ok_or(Errno::ENOENT);
+                let set =
+                    program.and_then(|program| map.set_program(&self.u32_bytes(slot.index), program, 0));
+                let what = || format!("putting program {name} into slot {}", slot.index);
+                set.map_err(|errno| refused(spec, &what(), errno))?;
             }
         }
         Ok(())
@@ -173,6 +172,14 @@ impl Vm {
             ByteOrder::Big => value.to_be_bytes(),
         }
     }
+}
+
+fn failed(spec: &MapSpec, what: &'static str, error: MapError) -> LoadError {
+    LoadError::Map { map: spec.name.clone(), error, what }
+}
+
+fn refused(spec: &MapSpec, what: &str, errno: Errno) -> LoadError {
+    failed(spec, "initialising it", MapError::new(errno, what))
 }
 
 /// Puts addresses in place of references.

@@ -1,10 +1,11 @@
 //! `Map`: what the VM and helpers ask of a map, in the kernel's words (`struct bpf_map_ops`), and `MapTable`: which map an address is.
 //!
 //! There are two sides, as in the kernel. Programs get *addresses of values in place*, for the CPU they run on. Users (the
-//! facade, bpf(2), dumps) copy values, and see those of all CPUs at once.
+//! facade, bpf(2), dumps) copy values, and see those of all CPUs at once; the methods for them are bpf(2)'s commands.
 
-use crate::memory::Memory;
+use crate::memory::{Memory, MemoryError};
 use core::any::Any;
+use core::fmt;
 use mimic_abi::Errno;
 use mimic_object::MapSpec;
 use std::sync::Arc;
@@ -23,6 +24,51 @@ pub struct MapEnv {
     pub cpus: u32,
     /// The seed that hashes and such draw from, so that runs repeat.
     pub seed: u64,
+}
+
+/// Why a map cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapError {
+    /// What bpf(2) `BPF_MAP_CREATE` answers.
+    pub errno: Errno,
+    /// What is wrong with which of the map's properties, or what is not there, and what would make it work.
+    pub why: String,
+}
+
+impl MapError {
+    /// An answer with its reason.
+    pub fn new(errno: Errno, why: impl Into<String>) -> MapError {
+        MapError { errno, why: why.into() }
+    }
+}
+
+impl From<MemoryError> for MapError {
+    fn from(error: MemoryError) -> MapError {
+        MapError::new(Errno::ENOMEM, error.to_string())
+    }
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.why, self.errno)
+    }
+}
+
+impl std::error::Error for MapError {}
+
+/// The elements that a batch lookup came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// How many.
+    pub count: u32,
+    /// Their keys, one after the other.
+    pub keys: Vec<u8>,
+    /// Their values, each as `lookup_copy` gives it.
+    pub values: Vec<u8>,
+    /// Where the next batch begins; empty if nothing was come to.
+    pub cursor: Vec<u8>,
+    /// `ENOENT` after the last element; other errors mean that the batch ended early.
+    pub error: Option<Errno>,
 }
 
 /// The key of an element that a walk came to.
@@ -50,7 +96,8 @@ pub trait Map: Any + Send + Sync {
     /// What it was made from.
     fn spec(&self) -> &MapSpec;
 
-    /// Programs: the address of the value of `key`, or none. For per-CPU maps the one of `cpu`.
+    /// Programs: the address of the value of `key`, or none. For per-CPU maps the one of `cpu`; for maps of maps the address of
+    /// the map.
     fn lookup(&self, cpu: u32, key: &[u8]) -> Result<Option<u64>, Errno> {
         let _ = (cpu, key);
         Err(Errno::EOPNOTSUPP)
@@ -62,25 +109,25 @@ pub trait Map: Any + Send + Sync {
         Err(Errno::EOPNOTSUPP)
     }
 
-    /// Programs and users: removes `key`.
+    /// Programs: removes `key`.
     fn delete(&self, cpu: u32, key: &[u8]) -> Result<(), Errno> {
         let _ = (cpu, key);
         Err(Errno::EOPNOTSUPP)
     }
 
-    /// Programs and users: adds an element (queues, stacks, Bloom filters).
+    /// Programs: adds an element (queues, stacks, Bloom filters).
     fn push(&self, value: &[u8], flags: u64) -> Result<(), Errno> {
         let _ = (value, flags);
         Err(Errno::EOPNOTSUPP)
     }
 
-    /// Programs and users: removes the next element into `value`.
+    /// Programs: removes the next element into `value`.
     fn pop(&self, value: &mut [u8]) -> Result<(), Errno> {
         let _ = value;
         Err(Errno::EOPNOTSUPP)
     }
 
-    /// Programs and users: copies the next element into `value`; a Bloom filter asks whether `value` is in it.
+    /// Programs: copies the next element into `value`; a Bloom filter asks whether `value` is in it.
     fn peek(&self, value: &mut [u8]) -> Result<(), Errno> {
         let _ = value;
         Err(Errno::EOPNOTSUPP)
@@ -95,29 +142,55 @@ pub trait Map: Any + Send + Sync {
     /// Users: the key after `key`, or the first. `ENOENT` after the last.
     fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
         let _ = key;
-        Err(Errno::EOPNOTSUPP)
+        Err(Errno::ENOTSUPP)
     }
 
-    /// Users: a copy of the value of `key`; for per-CPU maps those of all CPUs, each rounded up to 8 bytes.
+    /// Users: a copy of the value of `key`; for per-CPU maps those of all CPUs, each rounded up to 8 bytes. Queues and stacks
+    /// take an empty key and answer their next element; of a Bloom filter `key` is the value asked for.
     fn lookup_copy(&self, key: &[u8], flags: u64) -> Result<Vec<u8>, Errno> {
         let _ = (key, flags);
-        Err(Errno::EOPNOTSUPP)
+        Err(Errno::ENOTSUPP)
     }
 
-    /// Users: sets the value of `key`, in the form that `lookup_copy` gives.
+    /// Users: sets the value of `key`, in the form that `lookup_copy` gives. The key is empty for queues, stacks and Bloom filters.
     fn update_copy(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
-        self.update(0, key, value, flags)
+        let _ = (key, value, flags);
+        Err(Errno::ENOTSUPP)
     }
 
-    /// Users: `lookup_copy` and `delete` in one.
+    /// Users: removes `key`.
+    fn delete_key(&self, key: &[u8]) -> Result<(), Errno> {
+        let _ = key;
+        Err(Errno::ENOTSUPP)
+    }
+
+    /// Users: `lookup_copy` and `delete_key` in one.
     fn lookup_and_delete(&self, key: &[u8], flags: u64) -> Result<Vec<u8>, Errno> {
         let _ = (key, flags);
-        Err(Errno::EOPNOTSUPP)
+        Err(Errno::ENOTSUPP)
+    }
+
+    /// Users: up to `count` elements from `cursor` (the last batch's) on, taken out if `delete`.
+    fn lookup_batch(&self, cursor: Option<&[u8]>, count: u32, flags: u64, delete: bool) -> Batch {
+        let _ = (cursor, count, flags, delete);
+        Batch { error: Some(Errno::ENOTSUPP), ..Batch::default() }
+    }
+
+    /// Users: sets as many elements as `keys` and `values` hold; answers how many were set before an error.
+    fn update_batch(&self, keys: &[u8], values: &[u8], flags: u64) -> (u32, Result<(), Errno>) {
+        let _ = (keys, values, flags);
+        (0, Err(Errno::ENOTSUPP))
+    }
+
+    /// Users: removes as many elements as `keys` holds; answers how many were removed before an error.
+    fn delete_batch(&self, keys: &[u8], flags: u64) -> (u32, Result<(), Errno>) {
+        let _ = (keys, flags);
+        (0, Err(Errno::ENOTSUPP))
     }
 
     /// Users: no more changes from the user side (`BPF_MAP_FREEZE`).
     fn freeze(&self) -> Result<(), Errno> {
-        Err(Errno::EOPNOTSUPP)
+        Err(Errno::ENOTSUPP)
     }
 
     /// The address of byte `off` of an array's first value, which `ld_imm64` of a global variable asks for.

@@ -2,7 +2,7 @@
 
 use crate::emulator::{Emulator, HelperClosure, HelperImpl};
 use crate::limits::Limits;
-use crate::map::{MAP_HANDLE_LEN, MAPS_MAX, MapEnv, MapRef, MapTable};
+use crate::map::{MAP_HANDLE_LEN, MAPS_MAX, MapEnv, MapError, MapRef, MapTable};
 use crate::memory::{Hygiene, Layout, Memory, MemoryError, MemoryOptions, Region};
 use crate::process::Process;
 use crate::program::{FuncRef, HelperRef, LoadedProgram, func_of_addr};
@@ -160,17 +160,19 @@ impl Vm {
     }
 
     /// Makes a map as the emulator does for this spec, and gives it an id and an address.
-    pub fn create_map(&self, spec: &MapSpec) -> Result<Arc<MapRef>, Errno> {
+    pub fn create_map(&self, spec: &MapSpec) -> Result<Arc<MapRef>, MapError> {
         let map = self.emulator.create_map(spec, &self.map_env())?;
         self.add_map(map)
     }
 
     /// Gives a map an id and an address. `ENOSPC` beyond the limit.
-    pub fn add_map(&self, map: Arc<dyn crate::Map>) -> Result<Arc<MapRef>, Errno> {
+    pub fn add_map(&self, map: Arc<dyn crate::Map>) -> Result<Arc<MapRef>, MapError> {
         self.change_maps(|table| {
             let free = table.maps.iter().position(Option::is_none).unwrap_or(table.maps.len());
-            if free >= self.limits.maps_max.min(MAPS_MAX) as usize {
-                return Err(Errno::ENOSPC);
+            let maps_max = self.limits.maps_max.min(MAPS_MAX);
+            if free >= maps_max as usize {
+                let why = format!("the VM holds {maps_max} maps already (Limits::maps_max)");
+                return Err(MapError::new(Errno::ENOSPC, why));
             }
             let addr = self.handles.base() + free as u64 * u64::from(MAP_HANDLE_LEN);
             let map = Arc::new(MapRef { id: free as u32 + 1, addr, map });
