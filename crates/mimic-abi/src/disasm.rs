@@ -9,7 +9,7 @@ use core::fmt::{self, Display, Formatter};
 use crate::insn::{DecodeError, Insn};
 use crate::isa::{AluOp, AtomicOp};
 use crate::names::Names;
-use crate::operand::{Callee, Imm64, Operand, Reg, Size, Width};
+use crate::operand::{Callee, Imm64, Operand, Reg, Size, Swap, Width};
 use crate::raw::RawInsn;
 
 /// Whose spelling to use where they differ.
@@ -158,9 +158,11 @@ impl InsnText<'_> {
             Insn::AddrSpaceCast { dst, src, to, from } => {
                 write!(f, "{dst} = addr_space_cast({src}, {to}, {from})")
             }
-            Insn::MovSx { .. } | Insn::Neg { .. } | Insn::Swap { .. } | Insn::CallX { .. } | Insn::Exit => {
-                self.common(f)
-            }
+            Insn::MovSx { width, bits, dst, src } => mov_sx(f, width, bits, dst, src),
+            Insn::Neg { width, dst } => write!(f, "{0} = -{0}", width.reg(dst)),
+            Insn::Swap { op, bits, dst } => swap(f, op, bits, dst),
+            Insn::CallX { reg } => write!(f, "callx {reg}"),
+            Insn::Exit => f.write_str("exit"),
         }
     }
 
@@ -220,23 +222,11 @@ impl InsnText<'_> {
             Insn::AddrSpaceCast { dst, src, to, from } => {
                 write!(f, "{dst} = addr_space_cast({src}, {to:#x}, {from:#x})")
             }
-            Insn::MovSx { .. } | Insn::Neg { .. } | Insn::Swap { .. } | Insn::CallX { .. } | Insn::Exit => {
-                self.common(f)
-            }
-        }
-    }
-
-    /// The forms that both spell the same way.
-    fn common(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.insn {
-            Insn::MovSx { width, bits, dst, src } => {
-                write!(f, "{} = (s{bits}){}", width.reg(dst), width.reg(src))
-            }
+            Insn::MovSx { width, bits, dst, src } => mov_sx(f, width, bits, dst, src),
             Insn::Neg { width, dst } => write!(f, "{0} = -{0}", width.reg(dst)),
-            Insn::Swap { op, bits, dst } => write!(f, "{dst} = {}{bits} {dst}", op.name()),
+            Insn::Swap { op, bits, dst } => swap(f, op, bits, dst),
             Insn::CallX { reg } => write!(f, "callx {reg}"),
             Insn::Exit => f.write_str("exit"),
-            _ => Ok(()),
         }
     }
 
@@ -372,6 +362,14 @@ impl Display for LlvmTarget {
         let sign = if self.0 < 0 { '-' } else { '+' };
         write!(f, "{sign}{:#x}", self.0.unsigned_abs())
     }
+}
+
+fn mov_sx(f: &mut Formatter<'_>, width: Width, bits: u8, dst: Reg, src: Reg) -> fmt::Result {
+    write!(f, "{} = (s{bits}){}", width.reg(dst), width.reg(src))
+}
+
+fn swap(f: &mut Formatter<'_>, op: Swap, bits: u8, dst: Reg) -> fmt::Result {
+    write!(f, "{dst} = {}{bits} {dst}", op.name())
 }
 
 /// The kernel prints an address for most of these; bpftool's spelling tells what the program says.

@@ -246,30 +246,25 @@ impl Insn {
     pub fn decode(slots: &[RawInsn]) -> Result<Insn, DecodeError> {
         let [raw, rest @ ..] = slots else { return Err(DecodeError::Empty) };
         let raw = &with_callx_register_in_dst(*raw);
-        let rows = isa::rows_of(raw.opcode);
-        let mut closest = None;
-        for row in rows {
-            let fields = row.form.fields();
-            let next = match (fields.next_imm, rest) {
-                (None, _) => None,
-                (Some(_), [next, ..]) => Some(next),
-                (Some(_), []) => return Err(DecodeError::MissingSecondSlot { opcode: raw.opcode }),
-            };
-            let misfit = misfits(&fields, raw, next);
-            match misfit.first {
-                None => return build(row.form, raw, next),
-                Some(first) if closest.is_none_or(|(count, _)| misfit.count < count) => {
-                    closest = Some((misfit.count, first));
-                }
-                Some(_) => {}
+        let opcode = raw.opcode;
+        for (field, value) in [(Field::Dst, raw.dst), (Field::Src, raw.src)] {
+            if value > 0xf {
+                return Err(DecodeError::BadRegister { opcode, field, value });
             }
         }
-        Err(match closest {
-            Some((_, (field, value, expected))) => {
-                DecodeError::ReservedField { opcode: raw.opcode, field, value, expected }
+        let slot = raw.to_u64();
+        for pattern in isa::patterns_of(opcode) {
+            let next = match (pattern.next_zero, rest) {
+                (None, _) => None,
+                (Some(_), [next, ..]) => Some(next),
+                (Some(_), []) => return Err(DecodeError::MissingSecondSlot { opcode }),
+            };
+            let next_fits = next.is_none_or(|next| next.to_u64() & pattern.next_zero.unwrap_or(0) == 0);
+            if slot & pattern.mask == pattern.value && next_fits {
+                return build(pattern.form, raw, next);
             }
-            None => DecodeError::UnknownOpcode { opcode: raw.opcode },
-        })
+        }
+        Err(misfit(raw, rest.first()))
     }
 
     /// The slots of this instruction; the second is for wide instructions only.
@@ -337,10 +332,21 @@ impl Insn {
 
     /// How many slots it takes: 2 for `ld_imm64`, else 1.
     pub const fn slots(&self) -> usize {
-        match self {
-            Insn::LdImm64 { .. } => 2,
-            _ => 1,
+        1 + matches!(self, Insn::LdImm64 { .. }) as usize
+    }
+
+    /// How far it may jump within its function, in slots from the next slot.
+    pub const fn jump(&self) -> Option<i32> {
+        match *self {
+            Insn::Branch { off, .. } | Insn::MayGoto { off } => Some(off as i32),
+            Insn::Goto { off, .. } => Some(off),
+            _ => None,
         }
+    }
+
+    /// Whether the next instruction may run after it (after the callee's return, for calls).
+    pub const fn falls_through(&self) -> bool {
+        !matches!(self, Insn::Goto { .. } | Insn::Exit)
     }
 
     /// The instruction without its operands, which is its row in the table.
@@ -421,20 +427,25 @@ impl Imm64 {
     }
 }
 
-/// The fields of a slot pair that break the rules of a form.
-struct Misfits {
-    count: usize,
-    /// Field, what it holds, what it should hold.
-    first: Option<(Field, i32, i32)>,
+/// Why a slot is none of the forms of its opcode: the first misfit of the form that it misses by the fewest fields.
+#[cold]
+fn misfit(raw: &RawInsn, next: Option<&RawInsn>) -> DecodeError {
+    let opcode = raw.opcode;
+    let misfits = isa::rows_of(opcode).iter().map(|row| misfits(&row.form.fields(), raw, next));
+    match misfits.min_by_key(Vec::len).as_deref() {
+        Some([(field, value, expected), ..]) => {
+            DecodeError::ReservedField { opcode, field: *field, value: *value, expected: *expected }
+        }
+        Some([]) | None => DecodeError::UnknownOpcode { opcode },
+    }
 }
 
-fn misfits(fields: &Fields, raw: &RawInsn, next: Option<&RawInsn>) -> Misfits {
-    let mut misfits = Misfits { count: 0, first: None };
+/// The fields that break the rules of a form: field, what it holds, what it should hold.
+fn misfits(fields: &Fields, raw: &RawInsn, next: Option<&RawInsn>) -> Vec<(Field, i32, i32)> {
+    const ZERO: Rule = Rule::Is(0);
+    let mut misfits = Vec::new();
     let mut check = |rule: Rule, field: Field, value: i32| match rule {
-        Rule::Is(expected) if value != expected => {
-            misfits.count += 1;
-            misfits.first.get_or_insert((field, value, expected));
-        }
+        Rule::Is(expected) if value != expected => misfits.push((field, value, expected)),
         Rule::Is(_) | Rule::Reg | Rule::Any => {}
     };
     check(fields.dst, Field::Dst, raw.dst.into());
@@ -442,10 +453,10 @@ fn misfits(fields: &Fields, raw: &RawInsn, next: Option<&RawInsn>) -> Misfits {
     check(fields.off, Field::Off, raw.off.into());
     check(fields.imm, Field::Imm, raw.imm);
     if let (Some(rule), Some(next)) = (fields.next_imm, next) {
-        check(Rule::Is(0), Field::NextOpcode, next.opcode.into());
-        check(Rule::Is(0), Field::NextDst, next.dst.into());
-        check(Rule::Is(0), Field::NextSrc, next.src.into());
-        check(Rule::Is(0), Field::NextOff, next.off.into());
+        check(ZERO, Field::NextOpcode, next.opcode.into());
+        check(ZERO, Field::NextDst, next.dst.into());
+        check(ZERO, Field::NextSrc, next.src.into());
+        check(ZERO, Field::NextOff, next.off.into());
         check(rule, Field::NextImm, next.imm);
     }
     misfits
@@ -516,7 +527,17 @@ impl fmt::Display for DecodeError {
             DecodeError::UnknownOpcode { opcode } => write!(f, "unknown opcode {opcode:#04x}"),
             DecodeError::ReservedField { opcode, field, value, expected } => {
                 let name = name_of(opcode);
-                write!(f, "opcode {opcode:#04x} ({name}): {field} is {value}, expected {expected}")
+                write!(f, "opcode {opcode:#04x} ({name}): {field} is {value}, expected ")?;
+                let accepted = accepted(opcode, field).unwrap_or_else(|| vec![expected]);
+                for (index, value) in accepted.iter().enumerate() {
+                    let comma = match index {
+                        0 => "",
+                        _ if index + 1 == accepted.len() => " or ",
+                        _ => ", ",
+                    };
+                    write!(f, "{comma}{value}")?;
+                }
+                Ok(())
             }
             DecodeError::BadRegister { opcode, field, value } => {
                 let name = name_of(opcode);
@@ -546,6 +567,27 @@ impl fmt::Display for Field {
             Field::NextImm => "immediate of the second slot",
         })
     }
+}
+
+/// The values that the forms of an opcode want in a field, if each wants a certain one.
+fn accepted(opcode: u8, field: Field) -> Option<Vec<i32>> {
+    let rule = |fields: &Fields| match field {
+        Field::Dst => Some(fields.dst),
+        Field::Src => Some(fields.src),
+        Field::Off => Some(fields.off),
+        Field::Imm => Some(fields.imm),
+        Field::NextImm => fields.next_imm,
+        Field::NextOpcode | Field::NextDst | Field::NextSrc | Field::NextOff => Some(Rule::Is(0)),
+    };
+    let value = |fields: &Fields| match rule(fields) {
+        Some(Rule::Is(value)) => Some(value),
+        Some(Rule::Any | Rule::Reg) | None => None,
+    };
+    let mut values: Vec<i32> =
+        isa::rows_of(opcode).iter().map(|row| value(&row.form.fields())).collect::<Option<_>>()?;
+    values.sort_unstable();
+    values.dedup();
+    Some(values)
 }
 
 fn name_of(opcode: u8) -> &'static str {

@@ -449,7 +449,7 @@ pub struct Fields {
     pub off: Rule,
     /// Immediate.
     pub imm: Rule,
-    /// Immediate of the second slot, for wide instructions; its other fields are zero.
+    /// Immediate of the second slot, for wide instructions: any or 0. Its other fields are 0.
     pub next_imm: Option<Rule>,
 }
 
@@ -462,6 +462,22 @@ pub fn rows() -> impl ExactSizeIterator<Item = &'static InsnRow> {
 pub fn rows_of(opcode: u8) -> &'static [InsnRow] {
     let (start, end) = BY_OPCODE[opcode as usize];
     &ROWS[start as usize..end as usize]
+}
+
+/// The fixed bits of a form, for finding it quickly: a slot has it if `slot.to_u64() & mask == value`.
+#[derive(Clone, Copy)]
+pub(crate) struct Pattern {
+    pub(crate) form: Form,
+    pub(crate) mask: u64,
+    pub(crate) value: u64,
+    /// Bits of the second slot that must be 0, for wide instructions.
+    pub(crate) next_zero: Option<u64>,
+}
+
+/// The patterns of the forms that share an opcode, in the order of [`rows_of`].
+pub(crate) fn patterns_of(opcode: u8) -> &'static [Pattern] {
+    let (start, end) = BY_OPCODE[opcode as usize];
+    &PATTERNS[start as usize..end as usize]
 }
 
 // Instruction classes.
@@ -628,6 +644,7 @@ impl fmt::Display for Group {
 
 const ROW_COUNT: usize = ALU_ROWS.len() + BRANCH_ROWS.len() + ATOMIC_ROWS.len() + OTHER_ROWS.len();
 static ROWS: [InsnRow; ROW_COUNT] = sorted_rows();
+static PATTERNS: [Pattern; ROW_COUNT] = patterns();
 static BY_OPCODE: [(u16, u16); 256] = opcode_ranges();
 
 const fn row(
@@ -686,6 +703,42 @@ const fn sorted_rows() -> [InsnRow; ROW_COUNT] {
         opcode += 1;
     }
     sorted
+}
+
+const fn patterns() -> [Pattern; ROW_COUNT] {
+    let mut patterns = [pattern(Form::Exit); ROW_COUNT];
+    let mut i = 0;
+    while i < ROW_COUNT {
+        patterns[i] = pattern(ROWS[i].form);
+        i += 1;
+    }
+    patterns
+}
+
+const fn pattern(form: Form) -> Pattern {
+    let (mut mask, mut value) = (0xff, form.opcode() as u64);
+    let fields = form.fields();
+    let rules = [
+        (fields.dst, 8, 0xf),
+        (fields.src, 12, 0xf),
+        (fields.off, 16, 0xffff),
+        (fields.imm, 32, 0xffff_ffff),
+    ];
+    let mut i = 0;
+    while i < rules.len() {
+        let (rule, shift, field) = rules[i];
+        if let Rule::Is(fixed) = rule {
+            mask |= field << shift;
+            value |= (fixed as u64 & field) << shift;
+        }
+        i += 1;
+    }
+    let next_zero = match fields.next_imm {
+        Some(Rule::Is(_)) => Some(u64::MAX),
+        Some(Rule::Any | Rule::Reg) => Some(0xffff_ffff),
+        None => None,
+    };
+    Pattern { form, mask, value, next_zero }
 }
 
 const fn opcode_ranges() -> [(u16, u16); 256] {

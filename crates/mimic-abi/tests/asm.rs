@@ -184,7 +184,7 @@ fn errors_say_where_and_what_was_expected() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     /// `assemble(disassemble(x)) == x`.
     #[test]

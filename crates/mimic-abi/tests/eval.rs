@@ -66,7 +66,7 @@ fn numbers() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
 
     #[test]
     fn arithmetic_is_the_models(a in numbers(), b in numbers()) {

@@ -120,6 +120,8 @@ fn errors_name_opcode_and_field() {
         error(0xbf, 11, 3, 0, 0),
         "opcode 0xbf (mov): destination register is 11, registers are 0 to 10"
     );
+    assert_eq!(error(0xd7, 0, 0, 0, 8), "opcode 0xd7 (bswap16): immediate is 8, expected 16, 32 or 64");
+    assert_eq!(error(0x3f, 0, 1, 2, 0), "opcode 0x3f (div): offset is 2, expected 0 or 1");
     assert_eq!(error(0x18, 0, 0, 0, 0), "opcode 0x18 (lddw): the program ends before its second slot");
     assert_eq!(Insn::decode(&[]), Err(DecodeError::Empty));
 }
