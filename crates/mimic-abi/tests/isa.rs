@@ -31,8 +31,8 @@ const IMMS: [i32; 22] = [
 /// Calls `visit` with every opcode × interesting field values.
 fn for_each_slot(mut visit: impl FnMut(RawInsn)) {
     for opcode in 0..=255 {
-        for dst in [0, 3, 10, 11, 15] {
-            for src in [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 15] {
+        for dst in [0, 10, 11] {
+            for src in [0, 1, 2, 3, 4, 5, 6, 7, 10, 15] {
                 for off in OFFS {
                     for imm in IMMS {
                         visit(RawInsn { opcode, dst, src, off, imm });
@@ -52,7 +52,8 @@ fn every_slot_round_trips_or_is_refused() {
         RawInsn { dst: 1, ..RawInsn::default() },
     ];
     for_each_slot(|raw| {
-        for next in second_slots {
+        let count = if raw.opcode == 0x18 { second_slots.len() } else { 1 };
+        for next in second_slots.into_iter().take(count) {
             match Insn::decode(&[raw, next]) {
                 Ok(insn) => {
                     decoded += 1;
@@ -76,7 +77,7 @@ fn every_slot_round_trips_or_is_refused() {
             }
         }
     });
-    assert!(decoded > 100_000, "{decoded}");
+    assert!(decoded > 20_000, "{decoded}");
 }
 
 #[test]
