@@ -3,6 +3,8 @@
 //! It holds whatever it makes (maps, programs, BTF) by descriptor only: nothing is pinned or attached, so that
 //! everything is gone when the values are dropped. See bpf(2) and linux/bpf.h.
 
+mod btf;
+mod load;
 mod map;
 mod prog;
 mod random;
@@ -13,6 +15,7 @@ use std::fmt;
 
 use mimic_abi::Errno;
 
+pub use load::{LoadedMap, LoadedObject, Parts};
 pub use map::{Entry, Map, MapKind, possible_cpus};
 pub use prog::{Btf, LoadError, Prog};
 pub use random::KernelRun;

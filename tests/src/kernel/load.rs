@@ -1,0 +1,191 @@
+//! Loads what mimic's object reader made of an object into the kernel: its maps with their contents, its programs with
+//! references filled in. That the kernel accepts them is the proof of the linker.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use mimic_abi::{AttachType, ByteOrder, Errno, RawInsn};
+use mimic_object::{Contents, Init, MapSpec, Program, RefTarget};
+
+use super::{Btf, Kernel, LoadError, Map, MapAttr, MapKind, Prog, ProgAttr, RingReader, btf, possible_cpus};
+
+/// An object in the kernel.
+#[derive(Debug)]
+pub struct LoadedObject {
+    /// Its maps, in the object's order.
+    pub maps: Vec<LoadedMap>,
+    /// Its programs in the object's order, or why they were refused.
+    pub progs: Vec<Result<Prog, LoadError>>,
+    _btf: Option<Btf>,
+}
+
+/// A map of an object.
+#[derive(Debug)]
+pub struct LoadedMap {
+    /// What the object says of it.
+    pub spec: MapSpec,
+    /// The map.
+    pub map: Map,
+    /// Who takes the records out, if it is a ring buffer.
+    pub ring: Option<RingReader>,
+}
+
+/// What there is to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The maps, in the object's order.
+    pub maps: &'a [MapSpec],
+    /// The programs to load.
+    pub programs: &'a [&'a Program],
+    /// The object's `.BTF` section, if it has one.
+    pub btf: Option<&'a [u8]>,
+}
+
+const F_NUMA_NODE: u32 = 1 << 2;
+const F_SLEEPABLE: u32 = 1 << 4;
+const F_XDP_HAS_FRAGS: u32 = 1 << 5;
+
+const PSEUDO_MAP_FD: u8 = 1;
+const PSEUDO_MAP_VALUE: u8 = 2;
+const PSEUDO_FUNC: u8 = 4;
+
+impl Kernel {
+    /// Creates and fills the maps, loads the programs, and puts them into their slots. Refused programs are told apart from
+    /// an error of the object itself, which names what failed.
+    pub fn load(&self, parts: &Parts<'_>) -> Result<LoadedObject, String> {
+        let btf = parts.btf.and_then(btf::for_kernel);
+        let btf = btf.map(|bytes| Btf::load(&bytes)).transpose().map_err(|error| format!("BTF: {error}"))?;
+        let maps = parts.maps.iter().map(create).collect::<Result<Vec<_>, _>>()?;
+        for loaded in &maps {
+            fill(loaded, &maps).map_err(|errno| format!("filling map {}: {errno}", loaded.spec.name))?;
+        }
+        let progs: Vec<_> = parts.programs.iter().map(|program| load(program, &maps, btf.as_ref())).collect();
+        for loaded in &maps {
+            fill_programs(loaded, parts.programs, &progs)?;
+        }
+        Ok(LoadedObject { maps, progs, _btf: btf })
+    }
+}
+
+fn create(spec: &MapSpec) -> Result<LoadedMap, String> {
+    let template = spec.inner.as_ref().map(|inner| create(inner)).transpose()?;
+    let mut attr = MapAttr {
+        map_type: spec.map_type,
+        key_size: spec.key_size,
+        value_size: spec.value_size,
+        max_entries: spec.max_entries,
+        map_flags: spec.map_flags,
+        inner_map_fd: template.as_ref().map_or(0, |template| template.map.as_raw_fd()),
+        name: spec.name.clone(),
+        map_extra: spec.map_extra,
+        ..MapAttr::default()
+    };
+    if let Some(node) = spec.numa_node {
+        (attr.numa_node, attr.map_flags) = (node, attr.map_flags | F_NUMA_NODE);
+    }
+    if MapKind(spec.map_type) == MapKind::PERF_EVENT_ARRAY && spec.max_entries == 0 {
+        attr.max_entries = possible_cpus() as u32;
+    }
+    let failed = |errno: Errno| format!("creating map {}: {errno}", spec.name);
+    let map = Map::create(&attr).map_err(failed)?;
+    let ring = MapKind(spec.map_type) == MapKind::RINGBUF;
+    let ring = if ring { Some(RingReader::new(&map).map_err(failed)?) } else { None };
+    Ok(LoadedMap { spec: spec.clone(), map, ring })
+}
+
+fn fill(loaded: &LoadedMap, maps: &[LoadedMap]) -> Result<(), Errno> {
+    match &loaded.spec.contents {
+        Contents::Empty => Ok(()),
+        Contents::Data { bytes, frozen } => {
+            loaded.map.update(&[0; 4], bytes, 0)?;
+            if *frozen { loaded.map.freeze() } else { Ok(()) }
+        }
+        Contents::Slots(slots) => {
+            for slot in slots {
+                if let Init::Map(inner) = slot.init {
+                    let inner = maps.get(inner).ok_or(Errno::ENOENT)?;
+                    loaded.map.update_fd(&slot.index.to_ne_bytes(), inner.map.as_raw_fd())?;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A refused program leaves its slot empty.
+fn fill_programs(
+    loaded: &LoadedMap,
+    programs: &[&Program],
+    progs: &[Result<Prog, LoadError>],
+) -> Result<(), String> {
+    let Contents::Slots(slots) = &loaded.spec.contents else { return Ok(()) };
+    for slot in slots {
+        let Init::Program(name) = &slot.init else { continue };
+        let at = programs.iter().position(|program| program.name == *name);
+        if let Some(Ok(prog)) = at.map(|at| &progs[at]) {
+            let stored = loaded.map.update_fd(&slot.index.to_ne_bytes(), prog.as_raw_fd());
+            stored.map_err(|errno| format!("slot {} of {}: {errno}", slot.index, loaded.spec.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn load(program: &Program, maps: &[LoadedMap], btf: Option<&Btf>) -> Result<Prog, LoadError> {
+    let not_here = |log: String| LoadError { errno: Errno::EINVAL, log };
+    let code = resolve(program, maps).map_err(not_here)?;
+    let insns = RawInsn::write_all(&code, ByteOrder::NATIVE);
+    let known = btf.is_some() && program.funcs.iter().all(|func| func.type_id != 0);
+    let func_info: Vec<u8> = match known {
+        true => {
+            program.funcs.iter().flat_map(|func| [func.pc, func.type_id]).flat_map(u32::to_ne_bytes).collect()
+        }
+        false => Vec::new(),
+    };
+    let btf_fd: RawFd = if known { btf.map_or(0, AsRawFd::as_raw_fd) } else { 0 };
+    let mut prog_flags = 0;
+    if program.sleepable {
+        prog_flags |= F_SLEEPABLE;
+    }
+    if program.section.starts_with("xdp.frags") {
+        prog_flags |= F_XDP_HAS_FRAGS;
+    }
+    let Some(prog_type) = program.prog_type else {
+        return Err(not_here(format!("section {} names no program type", program.section)));
+    };
+    Prog::load_or_explain(&ProgAttr {
+        prog_type: prog_type.id(),
+        insns: &insns,
+        license: &program.license,
+        name: &program.name,
+        prog_flags,
+        expected_attach_type: program.attach_type.map_or(0, AttachType::id),
+        btf_fd,
+        func_info: &func_info,
+        ..ProgAttr::default()
+    })
+}
+
+/// The code with descriptors in its references.
+fn resolve(program: &Program, maps: &[LoadedMap]) -> Result<Vec<RawInsn>, String> {
+    let mut code = program.code.clone();
+    for reference in &program.refs {
+        let at = reference.pc as usize;
+        let Some([low, high]) = code.get_mut(at..at + 2) else {
+            return Err(format!("pc {at}: a reference past the end"));
+        };
+        let map = |index: usize| maps.get(index).ok_or_else(|| format!("pc {at}: no map {index}"));
+        match &reference.target {
+            RefTarget::Map(index) => (low.src, low.imm) = (PSEUDO_MAP_FD, map(*index)?.map.as_raw_fd()),
+            RefTarget::MapValue { map: index, off } => {
+                (low.src, low.imm, high.imm) = (PSEUDO_MAP_VALUE, map(*index)?.map.as_raw_fd(), *off as i32);
+            }
+            RefTarget::Func(pc) => (low.src, low.imm) = (PSEUDO_FUNC, *pc as i32 - (at as i32 + 1)),
+            RefTarget::Ksym { name, .. } => {
+                return Err(format!("pc {at}: the oracle resolves no kernel symbols ({name})"));
+            }
+            RefTarget::Kfunc { name, .. } => {
+                return Err(format!("pc {at}: the oracle resolves no kernel functions ({name})"));
+            }
+        }
+    }
+    Ok(code)
+}
