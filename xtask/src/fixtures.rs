@@ -1,4 +1,4 @@
-//! `cargo xtask fixtures`: compiles `examples/*.bpf.c` and `tests/fixtures/*.bpf.c` into the objects committed
+//! `cargo xtask fixtures`: compiles `examples/*.bpf.c` and those below `tests/fixtures` into the objects committed
 //! beside them, or with `--check` says which of those are stale.
 //!
 //! The result depends on nothing but the sources, clang's version and the UAPI and libbpf headers: paths are
@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::Outcome;
 use crate::host::{TempDir, in_parallel, output_of, root, system_includes, tool};
 
-const DIRS: &[&str] = &["examples", "tests/fixtures"];
+const DIRS: &[&str] = &["examples", "tests/fixtures", "tests/fixtures/foreign"];
 const SOURCE_SUFFIX: &str = ".bpf.c";
 /// The version whose output is committed.
 const CLANG_MAJOR: &str = "19";
