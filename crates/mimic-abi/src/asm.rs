@@ -161,7 +161,10 @@ impl<'a> Assembler<'a> {
     fn label(&mut self, at: usize, name: &'a str) -> Result<(), Fault> {
         let places = self.labels.entry(name).or_default();
         if !places.is_empty() && !is_numeric(name) {
-            return Err(Fault { at, message: format!("label `{name}` is defined twice") });
+            return Err(Fault {
+                at,
+                message: format!("label `{}` is defined twice", token::shortened(name)),
+            });
         }
         places.push(self.out.slots.len());
         self.out.labels.push((name.into(), self.out.slots.len()));
@@ -194,7 +197,7 @@ impl<'a> Assembler<'a> {
                 }
                 None => {
                     let what = if matches!(insn, Insn::Call(_)) { "label or function" } else { "label" };
-                    Err(Fault { at, message: format!("there is no {what} `{label}`") })
+                    Err(Fault { at, message: format!("there is no {what} `{}`", token::shortened(label)) })
                 }
             };
             match result {

@@ -173,6 +173,7 @@ fn errors_say_where_and_what_was_expected() {
     ] {
         assert_eq!(errors(text), [expected], "{text}");
     }
+    assert!(errors(&"x".repeat(1 << 20))[0].len() < 200);
     assert_eq!(errors("nonsense\nexit\nmore nonsense").len(), 2);
     assert_eq!(errors(&"?\n".repeat(1000)).len(), mimic_abi::asm::MAX_ERRORS);
     let far = format!("goto end\n{}end: exit", "r0 = 0\n".repeat(32768));
@@ -181,6 +182,21 @@ fn errors_say_where_and_what_was_expected() {
         ["line 1, column 6: the label is 32768 slots away, this jump reaches -32768 to 32767; use gotol"]
     );
     assert_eq!(slots(&far.replace("goto", "gotol"))[0], 0x8000_0000_0006);
+}
+
+#[test]
+fn long_lines_take_time_in_proportion() {
+    const LEN: usize = 1 << 16;
+    for piece in
+        ["<", "<>", "< ", "#1", "call#1", "x#", "-", "0: ", "00 ", "a:", "1:", ";", "é", "r0=", "\t", "%"]
+    {
+        for text in [piece.repeat(LEN / piece.len()), format!("call f{}", piece.repeat(LEN / piece.len()))] {
+            let _ = assemble(&format!("{text}{}", " ".repeat(LEN)), &Recorded);
+        }
+    }
+    let jumps: String =
+        (0..10_000).map(|n| format!("l{n}: goto l{}; 1: goto 1b; goto 1f\n", n / 2)).collect();
+    assert_eq!(errors(&jumps).len(), 100);
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! Walks over the tokens of a line and reads the pieces that all statements are made of.
 
 use super::Fault;
-use super::token::{Kind, Token};
+use super::token::{Kind, Token, shortened};
 use crate::operand::{Operand, Reg, Size, Width};
 
 pub(super) struct Cursor<'t, 'a> {
@@ -88,7 +88,7 @@ impl<'t, 'a> Cursor<'t, 'a> {
     pub(super) fn expected(&self, what: &str) -> Fault {
         let found = match self.peek() {
             None => "the end of the line".to_owned(),
-            Some(Kind::Word(text) | Kind::Number(_, text)) => format!("`{text}`"),
+            Some(Kind::Word(text) | Kind::Number(_, text)) => format!("`{}`", shortened(text)),
             Some(Kind::Symbol(text)) => format!("`{text}`"),
         };
         Fault { at: self.offset(), message: format!("expected {what}, found {found}") }

@@ -3,7 +3,7 @@
 use super::Fault;
 use super::cursor::{Cursor, register};
 use super::mnemonic;
-use super::token::Kind;
+use super::token::{Kind, shortened};
 use crate::insn::Insn;
 use crate::isa::{AluOp, AtomicOp, Cond, Form, Imm64Kind};
 use crate::names::Names;
@@ -565,7 +565,10 @@ fn named_call<'a>(cursor: &mut Cursor<'_, 'a>, names: &dyn Names) -> Parsed<'a> 
         (Some(number), _) => {
             return Err(Fault {
                 at,
-                message: format!("no helper or kernel function with number {number} is called `{name}`"),
+                message: format!(
+                    "no helper or kernel function with number {number} is called `{}`",
+                    shortened(name)
+                ),
             });
         }
         (None, _) => match (names.helper_id(name), names.kfunc_id(name)) {

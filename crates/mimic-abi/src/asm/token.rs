@@ -6,6 +6,8 @@ use super::Fault;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Token<'a> {
     pub(super) at: usize,
+    /// Where it ends.
+    pub(super) end: usize,
     pub(super) kind: Kind<'a>,
 }
 
@@ -37,9 +39,10 @@ const SYMBOLS: &[&str] = &[
 /// Operators on signed numbers, which start with a letter.
 const SIGNED_SYMBOLS: &[&str] = &["s>>=", "s/=", "s%=", "s>=", "s<=", "s>", "s<"];
 
-/// The tokens of a line, without comments.
+/// The tokens of a line, without comments. Takes time in proportion to the line.
 pub(super) fn tokens(line: &str) -> Result<(Prefix, Vec<Token<'_>>), Fault> {
     let (prefix, start) = prefix(line);
+    let symbol = jump_symbol(line);
     let mut tokens = Vec::new();
     let mut at = start;
     while let Some(rest) = line.get(at..).filter(|rest| !rest.is_empty()) {
@@ -50,15 +53,12 @@ pub(super) fn tokens(line: &str) -> Result<(Prefix, Vec<Token<'_>>), Fault> {
         }
         let comment = rest.starts_with("//")
             || rest.starts_with(';') && (prefix.opcode.is_some() || tokens.is_empty())
-            || rest.starts_with('#') && !is_call_number(line, at);
-        // objdump names the target of a jump: `goto +0x2 <f+0x18>`.
-        let symbol =
-            rest.starts_with('<') && rest.find([' ', '>']).is_some_and(|at| at + 1 == rest.trim_end().len());
-        if comment || symbol {
+            || rest.starts_with('#') && !is_call_number(rest, &tokens, at);
+        if comment || symbol == Some(at) && !tokens.is_empty() {
             break;
         }
         let (kind, len) = token(rest).map_err(|message| Fault { at, message })?;
-        tokens.push(Token { at, kind });
+        tokens.push(Token { at, kind, end: at + len });
         at += len;
     }
     Ok((prefix, tokens))
@@ -103,7 +103,16 @@ fn number(text: &str) -> Result<Kind<'_>, String> {
     }
     match text.strip_suffix(['b', 'f']) {
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Kind::Word(text)),
-        Some(_) | None => Err(format!("`{text}` is no number of up to 64 bits")),
+        Some(_) | None => Err(format!("`{}` is no number of up to 64 bits", shortened(text))),
+    }
+}
+
+/// Text for an error message, which need not repeat a whole line.
+pub(super) fn shortened(text: &str) -> String {
+    const MAX_CHARS: usize = 40;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -111,12 +120,27 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$' | '@')
 }
 
-/// Whether the `#` at `at` belongs to `call name#12`, where no blank is before it and a number follows.
-fn is_call_number(line: &str, at: usize) -> bool {
-    let before = line.get(..at).unwrap_or_default();
-    let after = line.get(at + 1..).unwrap_or_default();
-    let digits = after.strip_prefix('-').unwrap_or(after);
-    before.contains("call") && before.ends_with(is_word) && digits.starts_with(|c: char| c.is_ascii_digit())
+/// Whether the `#` at the start of `rest` belongs to `call name#12`: no blank before it, a number after it.
+fn is_call_number(rest: &str, tokens: &[Token<'_>], at: usize) -> bool {
+    let number = rest.strip_prefix('#').unwrap_or(rest);
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    let called = match tokens {
+        [.., Token { kind: Kind::Word("call"), .. }, name] => Some(name),
+        // `call kernel-function#12`
+        [.., Token { kind: Kind::Word("call"), .. }, _, Token { kind: Kind::Symbol("-"), .. }, name] => {
+            Some(name)
+        }
+        _ => None,
+    };
+    called.is_some_and(|name| name.end == at) && digits.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Where objdump names the target of a jump at the end of a line: `goto +0x2 <f+0x18>`.
+fn jump_symbol(line: &str) -> Option<usize> {
+    let line = line.trim_end();
+    let at = line.rfind('<').filter(|_| line.ends_with('>'))?;
+    let spaced = line.get(at..)?.contains(char::is_whitespace);
+    if spaced { None } else { Some(at) }
 }
 
 /// Recognises `12: (b7) ` and `12: b7 00 00 00 00 00 00 00 `, and says where the instruction starts.
