@@ -195,7 +195,7 @@ fn long_lines_take_time_in_proportion() {
         }
     }
     let jumps: String =
-        (0..10_000).map(|n| format!("l{n}: goto l{}; 1: goto 1b; goto 1f\n", n / 2)).collect();
+        (0..30_000).map(|n| format!("l{n}: goto l{}; 1: goto 1b; goto 1f\n", n / 2)).collect();
     assert_eq!(errors(&jumps).len(), 100);
 }
 
