@@ -7,6 +7,7 @@
 mod conformance_plugin;
 mod fixtures;
 mod host;
+mod kernel_diff;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,12 @@ const COMMANDS: &[Command] = &[
         "[--check] [NAME…]",
         "rebuild the committed BPF objects of examples/ and tests/fixtures/",
         fixtures::run,
+    ),
+    (
+        "kernel-diff",
+        "[--count N] [--seed S]",
+        "run random programs in the kernel and in mimic, and compare",
+        kernel_diff::run,
     ),
 ];
 

@@ -4,6 +4,7 @@
 //! everything is gone when the values are dropped. See bpf(2) and linux/bpf.h.
 
 mod btf;
+mod diff;
 mod load;
 mod map;
 mod prog;
@@ -15,6 +16,7 @@ use std::fmt;
 
 use mimic_abi::Errno;
 
+pub use diff::{DiffReport, RandomDifference};
 pub use load::{LoadedMap, LoadedObject, Parts};
 pub use map::{Entry, Map, MapKind, possible_cpus};
 pub use prog::{Btf, LoadError, Prog};

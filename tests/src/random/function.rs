@@ -128,10 +128,7 @@ fn subprogram(rng: &mut Rng, maps: &[RandomMap], signatures: &[Signature], index
 
 /// r7 (or another) points at the packet from here on, of which `PACKET_LEN` bytes may be accessed.
 fn find_packet(function: &mut Function<'_>, state: &mut State, kind: RandomKind) {
-    let (data, data_end) = match kind {
-        RandomKind::Xdp => (0, 4),
-        RandomKind::SchedCls => (76, 80),
-    };
+    let (data, data_end) = kind.packet_fields();
     let packet = function.rng.pick(&[Reg::R7, Reg::R8, Reg::R9, Reg::R5]);
     let load = |dst, off| Insn::Load { size: Size::W, sext: false, dst, base: Reg::R1, off };
     function.push(load(packet, data));

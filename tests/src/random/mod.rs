@@ -8,6 +8,7 @@
 
 mod block;
 mod function;
+mod mimic;
 mod rng;
 mod shrink;
 mod state;
@@ -55,7 +56,7 @@ pub struct RandomMap {
     /// `BPF_F_*`.
     pub flags: u32,
     /// What to put in before the run, in this order. A per-CPU value is for every CPU.
-    pub entries: Vec<(Vec<u8>, Vec<u8>)>,
+    pub entries: Vec<RandomEntry>,
 }
 
 /// The type of a random program's map.
@@ -83,8 +84,11 @@ pub struct RandomOutcome {
     /// The packet afterwards.
     pub packet: Vec<u8>,
     /// For each map its keys and values: sorted by key, or in pop order for queues and stacks. Per-CPU values are CPU 0's.
-    pub maps: Vec<Vec<(Vec<u8>, Vec<u8>)>>,
+    pub maps: Vec<Vec<RandomEntry>>,
 }
+
+/// A key and its value.
+pub type RandomEntry = (Vec<u8>, Vec<u8>);
 
 /// BPF_F_NO_PREALLOC.
 const NO_PREALLOC: u32 = 1;
@@ -117,7 +121,22 @@ impl RandomKind {
     }
 }
 
+impl RandomKind {
+    /// Where the context says where the packet begins and where it ends, in bytes.
+    fn packet_fields(self) -> (i16, i16) {
+        match self {
+            RandomKind::Xdp => (0, 4),
+            RandomKind::SchedCls => (76, 80),
+        }
+    }
+}
+
 impl RandomMapKind {
+    /// Whether there is a value for each CPU.
+    pub fn is_percpu(self) -> bool {
+        matches!(self, RandomMapKind::PercpuArray | RandomMapKind::PercpuHash)
+    }
+
     /// `enum bpf_map_type`.
     pub fn map_type(self) -> u32 {
         match self {

@@ -1,0 +1,154 @@
+//! Runs random programs in mimic.
+
+use std::sync::Arc;
+
+use mimic_abi::{ByteOrder, Imm64, Insn, ProgType};
+use mimic_linux::{Linux, World};
+use mimic_object::{MapSpec, Program, Ref, RefTarget};
+use mimic_vm::memory::{Access, Layout};
+use mimic_vm::{Context, ContextError, Limits, MapRef, Setup, Vm};
+
+use super::{RandomEntry, RandomKind, RandomMap, RandomOutcome, RandomProgram};
+
+/// Instructions that one run may take; the kernel's verifier walks fewer.
+const INSNS_MAX: u64 = 10_000_000;
+
+impl RandomProgram {
+    /// Runs the program on virtual CPU 0. The error says what mimic could not do.
+    pub fn run(&self) -> Result<RandomOutcome, String> {
+        let limits = Limits { insns_max: INSNS_MAX, ..Limits::default() };
+        let emulator = Linux::new(World::default());
+        let vm = Vm::builder(emulator).byte_order(ByteOrder::NATIVE).cpus(2).limits(limits).build();
+        let vm = vm.map_err(|error| error.to_string())?;
+        let specs: Vec<MapSpec> = self.maps.iter().map(RandomMap::spec).collect();
+        let maps = vm.load_maps(&specs).map_err(|error| error.to_string())?;
+        for (map, random) in maps.iter().zip(&self.maps) {
+            random.fill(map, vm.cpus())?;
+        }
+        let program = vm.add(self.linked(), &maps).map_err(|error| error.to_string())?;
+        let mut process = vm.process(&program, 0).map_err(|error| error.to_string())?;
+        let mut context = Packet { kind: self.kind, bytes: self.packet.clone() };
+        let outcome = process.run(&mut context).map_err(|error| error.to_string())?;
+        let contents = maps.iter().zip(&self.maps).map(|(map, random)| random.contents(map));
+        Ok(RandomOutcome {
+            retval: outcome.r0 as u32,
+            packet: context.bytes,
+            maps: contents.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// As an object's reader would have linked it.
+    fn linked(&self) -> Program {
+        let mut code = self.insns.clone();
+        let mut refs = Vec::new();
+        let mut pc = 0;
+        while let Ok(insn) = Insn::decode(&self.insns[pc..]) {
+            let target = match insn {
+                Insn::LdImm64 { value: Imm64::MapIdx(idx), .. } => Some(RefTarget::Map(idx as usize)),
+                Insn::LdImm64 { value: Imm64::MapIdxValue { idx, off }, .. } => {
+                    Some(RefTarget::MapValue { map: idx as usize, off })
+                }
+                _ => None,
+            };
+            if let Some(target) = target {
+                refs.push(Ref { pc: pc as u32, target });
+                (code[pc].imm, code[pc + 1].imm) = (0, 0);
+            }
+            pc += insn.slots();
+        }
+        Program {
+            name: "random".into(),
+            section: "random".into(),
+            prog_type: ProgType::try_from(self.kind.prog_type()).ok(),
+            attach_type: None,
+            sleepable: false,
+            byte_order: ByteOrder::NATIVE,
+            license: "GPL".into(),
+            code,
+            funcs: Vec::new(),
+            lines: Vec::new(),
+            refs,
+            exception_callback: None,
+        }
+    }
+}
+
+impl RandomMap {
+    fn spec(&self) -> MapSpec {
+        MapSpec {
+            name: format!("{:?}", self.kind),
+            map_type: self.kind.map_type(),
+            key_size: self.key_size,
+            value_size: self.value_size,
+            max_entries: self.max_entries,
+            map_flags: self.flags,
+            ..MapSpec::default()
+        }
+    }
+
+    fn fill(&self, map: &Arc<MapRef>, cpus: u32) -> Result<(), String> {
+        for (key, value) in &self.entries {
+            let mut value = value.clone();
+            if self.kind.is_percpu() {
+                value.resize(value.len().next_multiple_of(8), 0);
+                value = value.repeat(cpus as usize);
+            }
+            let filled = match self.kind.is_queue() {
+                true => map.push(&value, 0),
+                false => map.update_copy(key, &value, 0),
+            };
+            filled.map_err(|errno| format!("filling {self:?}: {errno}"))?;
+        }
+        Ok(())
+    }
+
+    fn contents(&self, map: &Arc<MapRef>) -> Result<Vec<RandomEntry>, String> {
+        let mut entries = Vec::new();
+        if self.kind.is_queue() {
+            let mut value = vec![0; self.value_size as usize];
+            while map.pop(&mut value).is_ok() {
+                entries.push((Vec::new(), value.clone()));
+            }
+            return Ok(entries);
+        }
+        let mut next = map.next_key(None);
+        while let Ok(key) = next {
+            let mut value = map.lookup_copy(&key, 0).map_err(|errno| format!("reading {self:?}: {errno}"))?;
+            value.truncate(self.value_size as usize);
+            next = map.next_key(Some(&key));
+            entries.push((key, value));
+        }
+        entries.sort();
+        Ok(entries)
+    }
+}
+
+/// The context as far as random programs look at it: where the packet begins and ends.
+struct Packet {
+    kind: RandomKind,
+    bytes: Vec<u8>,
+}
+
+impl Context for Packet {
+    fn enter(&mut self, setup: &mut Setup<'_>) -> Result<[u64; 5], ContextError> {
+        const CONTEXT_LEN: usize = 192;
+        let len = self.bytes.len() as u32;
+        let packet = setup.region("packet", len, Layout::Bytes(Access::ReadWrite))?;
+        packet.set_bounds(0, len);
+        packet.write(0, &self.bytes);
+        let context = setup.region("context", CONTEXT_LEN as u32, Layout::Bytes(Access::Read))?;
+        let (data, data_end) = self.kind.packet_fields();
+        let mut fields = [0; CONTEXT_LEN];
+        for (off, addr) in [(data, packet.base()), (data_end, packet.base() + u64::from(len))] {
+            fields[off as usize..][..4].copy_from_slice(&(addr as u32).to_ne_bytes());
+        }
+        context.write(0, &fields);
+        Ok([context.base(), 0, 0, 0, 0])
+    }
+
+    fn leave(&mut self, setup: &mut Setup<'_>, _r0: Option<u64>) {
+        if let Some(packet) = setup.existing("packet") {
+            packet.read(0, &mut self.bytes);
+        }
+    }
+}
