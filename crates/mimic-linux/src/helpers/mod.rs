@@ -1,12 +1,61 @@
 //! Linux's helpers. Each family's file holds rows with their functions; here they become one table, dense by number.
 
+mod cgroup;
+mod dynptr;
+mod kptr;
+mod loop_;
+mod lsm;
+mod lwt;
 mod map;
+mod pending;
+mod print;
+mod probe;
+mod rc;
+mod row;
+mod seq;
+mod sock;
+mod sockmap;
+mod sockopt;
+mod spin;
+mod storage;
+mod string;
+mod sys;
+mod sysctl;
+mod task;
 mod time;
+mod timer;
+mod tracing;
+mod tunnel;
 
 use mimic_vm::Helper;
 
 /// The families. A number is in exactly one.
-const FAMILIES: &[&[Helper]] = &[map::ROWS, time::ROWS];
+const FAMILIES: &[&[Helper]] = &[
+    cgroup::ROWS,
+    dynptr::ROWS,
+    kptr::ROWS,
+    loop_::ROWS,
+    lsm::ROWS,
+    lwt::ROWS,
+    map::ROWS,
+    print::ROWS,
+    probe::ROWS,
+    rc::ROWS,
+    seq::ROWS,
+    sock::ROWS,
+    sockmap::ROWS,
+    sockopt::ROWS,
+    spin::ROWS,
+    storage::ROWS,
+    string::ROWS,
+    sys::ROWS,
+    sysctl::ROWS,
+    task::ROWS,
+    time::ROWS,
+    timer::ROWS,
+    tracing::ROWS,
+    tunnel::ROWS,
+];
 
 /// The highest number that Linux 6.18 has.
 pub const ID_MAX: usize = 211;
@@ -38,6 +87,14 @@ const fn table() -> [Option<&'static Helper>; ID_MAX + 1] {
             row += 1;
         }
         family += 1;
+    }
+    let mut row = 0;
+    while row < pending::ROWS.len() {
+        let id = pending::ROWS[row].spec.id as usize;
+        if table[id].is_none() {
+            table[id] = Some(&pending::ROWS[row]);
+        }
+        row += 1;
     }
     table
 }

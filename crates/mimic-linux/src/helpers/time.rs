@@ -1,14 +1,24 @@
 //! Clock, CPU and random numbers, from the world.
 
 use crate::Linux;
-use mimic_abi::HelperSpec;
+use mimic_abi::{HelperFlags, HelperSpec, Support};
 use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
     Helper::new(HelperSpec::new(5, "ktime_get_ns").since(4, 1), ktime_get_ns),
     Helper::new(HelperSpec::new(7, "get_prandom_u32").since(4, 1), get_prandom_u32),
-    Helper::new(HelperSpec::new(8, "get_smp_processor_id").since(4, 1), get_smp_processor_id),
+    Helper::new(
+        HelperSpec::new(8, "get_smp_processor_id").flags(HelperFlags::FASTCALL).since(4, 1),
+        get_smp_processor_id,
+    ),
+    Helper::listed(HelperSpec::new(42, "get_numa_node_id").since(4, 10).support(SOON)),
+    Helper::listed(HelperSpec::new(118, "jiffies64").since(5, 6).support(SOON)),
+    Helper::listed(HelperSpec::new(125, "ktime_get_boot_ns").since(5, 8).support(SOON)),
+    Helper::listed(HelperSpec::new(160, "ktime_get_coarse_ns").since(5, 11).support(SOON)),
+    Helper::listed(HelperSpec::new(208, "ktime_get_tai_ns").since(6, 1).support(SOON)),
 ];
+
+const SOON: Support = Support::Refused("comes with the next change to this family");
 
 fn ktime_get_ns(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     Ok(Linux::of(call).world().now_ns())
