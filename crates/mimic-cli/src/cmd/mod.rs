@@ -1,0 +1,17 @@
+//! The subcommands, a file each.
+
+mod asm;
+mod completions;
+mod list;
+
+use crate::Done;
+use crate::args::Command;
+
+/// Does what was asked for.
+pub(crate) fn run(command: Command) -> Done {
+    match command {
+        Command::List(args) => list::run(&args),
+        Command::Asm(args) => asm::run(&args),
+        Command::Completions(args) => completions::run(&args),
+    }
+}
