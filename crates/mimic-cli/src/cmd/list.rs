@@ -65,7 +65,7 @@ fn prog(ty: &ProgType) -> Vec<String> {
 
 fn insn(row: &isa::InsnRow) -> Vec<String> {
     vec![
-        format!("{:#04x}", row.opcode),
+        format!("{:#04x}", row.opcode()),
         row.name.into(),
         row.syntax.to_string(),
         format!("{:?}", row.group).to_lowercase(),
