@@ -69,6 +69,33 @@ pub(super) fn for_kernel(btf: &[u8]) -> Option<Vec<u8>> {
     Some(btf.0)
 }
 
+/// The id of the first function in what `of_functions` makes.
+pub(super) const FIRST_FUNCTION: u32 = 3;
+
+/// BTF of `count` functions that take nothing and return an int: main, and static ones.
+pub(super) fn of_functions(count: u32) -> Vec<u8> {
+    const FUNC_PROTO: u32 = 13;
+    const FUNC_STATIC: u32 = 0;
+    const FUNC_GLOBAL: u32 = 1;
+    const SIGNED_32_BITS: u32 = 1 << 24 | 32;
+    const INT_NAME: u32 = 1;
+    const MAIN_NAME: u32 = 5;
+    const SUB_NAME: u32 = 10;
+    let strings = b"\0int\0main\0sub\0";
+    let mut words = vec![INT_NAME, INT << 24, 4, SIGNED_32_BITS, 0, FUNC_PROTO << 24, 1];
+    for index in 0..count {
+        let (name, linkage) = if index == 0 { (MAIN_NAME, FUNC_GLOBAL) } else { (SUB_NAME, FUNC_STATIC) };
+        words.extend([name, FUNC << 24 | linkage, 2]);
+    }
+    let types_len = 4 * words.len() as u32;
+    let mut btf = [MAGIC.to_ne_bytes(), [1, 0]].concat();
+    for word in [HEADER_LEN as u32, 0, types_len, types_len, strings.len() as u32].into_iter().chain(words) {
+        btf.extend(word.to_ne_bytes());
+    }
+    btf.extend(strings);
+    btf
+}
+
 /// Bytes after the fixed part of a type.
 fn trailing(kind: u32, len: u32) -> Option<usize> {
     let len = len as usize;

@@ -40,9 +40,12 @@ impl MapKind {
     pub const LPM_TRIE: MapKind = MapKind(11);
     pub const ARRAY_OF_MAPS: MapKind = MapKind(12);
     pub const HASH_OF_MAPS: MapKind = MapKind(13);
+    pub const DEVMAP: MapKind = MapKind(14);
+    pub const CPUMAP: MapKind = MapKind(16);
     pub const PERCPU_CGROUP_STORAGE: MapKind = MapKind(21);
     pub const QUEUE: MapKind = MapKind(22);
     pub const STACK: MapKind = MapKind(23);
+    pub const DEVMAP_HASH: MapKind = MapKind(25);
     pub const RINGBUF: MapKind = MapKind(27);
     pub const BLOOM_FILTER: MapKind = MapKind(30);
     pub const USER_RINGBUF: MapKind = MapKind(31);

@@ -9,6 +9,7 @@ mod load;
 mod map;
 mod prog;
 mod random;
+mod record;
 mod ring;
 pub mod sys;
 

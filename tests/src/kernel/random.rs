@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 
 use mimic_abi::{ByteOrder, Errno, RawInsn};
 
-use super::{Entry, Kernel, LoadError, Map, MapAttr, Prog, ProgAttr, TestRunAttr, possible_cpus};
+use super::{Btf, Entry, Kernel, LoadError, Map, MapAttr, Prog, ProgAttr, TestRunAttr, btf, possible_cpus};
 use crate::random::{RandomMap, RandomOutcome, RandomProgram};
 
 /// What came of a random program in the kernel.
@@ -25,7 +25,19 @@ impl Kernel {
         let maps: Vec<Map> = program.maps.iter().map(create).collect();
         let fds: Vec<_> = maps.iter().map(AsRawFd::as_raw_fd).collect();
         let insns = RawInsn::write_all(&program.insns, ByteOrder::NATIVE);
+        // Functions that helpers call must be described in BTF; others need not.
+        let functions = if program.has_callbacks() { program.functions() } else { Vec::new() };
+        let btf = (!functions.is_empty()).then(|| Btf::load(&btf::of_functions(functions.len() as u32)));
+        let btf = btf.transpose().unwrap_or_else(|error| panic!("BTF of seed {}: {error}", program.seed));
+        let func_info: Vec<u8> = functions
+            .iter()
+            .zip(btf::FIRST_FUNCTION..)
+            .flat_map(|(pc, id)| [*pc, id])
+            .flat_map(u32::to_ne_bytes)
+            .collect();
         let attr = ProgAttr {
+            btf_fd: btf.as_ref().map_or(0, AsRawFd::as_raw_fd),
+            func_info: &func_info,
             prog_type: program.kind.prog_type(),
             insns: &insns,
             license: "GPL",

@@ -49,6 +49,17 @@ impl RingReader {
 
     /// All records submitted and not yet taken, in order; discarded ones are passed over.
     pub fn take(&mut self) -> Vec<Vec<u8>> {
+        let (records, at) = self.read();
+        self.consumer.store(0, at);
+        records
+    }
+
+    /// As `take`, but the records stay.
+    pub fn peek(&self) -> Vec<Vec<u8>> {
+        self.read().0
+    }
+
+    fn read(&self) -> (Vec<Vec<u8>>, u64) {
         let mut records = Vec::new();
         let mut at = self.consumer.load(0);
         while at < self.producer.load(0) {
@@ -62,9 +73,8 @@ impl RingReader {
                 records.push(self.producer.read(off + HEADER_LEN, len));
             }
             at += (HEADER_LEN + len).next_multiple_of(8) as u64;
-            self.consumer.store(0, at);
         }
-        records
+        (records, at)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use mimic_abi::{AluOp, AtomicOp, Callee, Cond, Imm64, Insn, Operand, RawInsn, Reg, Size, Swap, Width};
 
-use super::function::{Param, SHARED_AREA, Signature, alu, mov, unresolved_call};
+use super::function::{Param, SHARED_AREA, Signature, alu, mov, unresolved_call, unresolved_pointer};
 use super::rng::Rng;
 use super::state::{Kind, Object, SPILLS, State, writable};
 use super::{PACKET_LEN, RandomMap};
@@ -56,6 +56,7 @@ const HELPER_SMP_PROCESSOR_ID: u32 = 8;
 const HELPER_PUSH: u32 = 87;
 const HELPER_POP: u32 = 88;
 const HELPER_PEEK: u32 = 89;
+const HELPER_LOOP: u32 = 181;
 
 /// How deep blocks nest, and loops in each other.
 const MAX_DEPTH: usize = 3;
@@ -498,6 +499,9 @@ impl<'a> Function<'a> {
     /// Calls the subprogram with this index.
     pub(super) fn subprogram(&mut self, state: &mut State, callee: usize) {
         let signature = self.limits.signatures[callee].clone();
+        if signature.callback {
+            return self.call_back(state, callee);
+        }
         // The arguments' own registers are written one after another, so none of them is a source.
         let sources: Vec<Reg> =
             state.scalars().into_iter().filter(|reg| !(1..=5).contains(&reg.index())).collect();
@@ -514,6 +518,24 @@ impl<'a> Function<'a> {
         state.clobber();
         state.set(Reg::R0, Kind::Scalar);
         self.forget_stale(state);
+    }
+
+    /// Has bpf_loop call the subprogram with this index.
+    fn call_back(&mut self, state: &mut State, callee: usize) {
+        match self.operand(&state.scalars()) {
+            Operand::Imm(imm) => self.push(alu(AluOp::Mov, Reg::R1, Operand::Imm(imm & 3))),
+            Operand::Reg(reg) => {
+                self.push(mov(Reg::R1, reg));
+                self.push(alu(AluOp::And, Reg::R1, Operand::Imm(3)));
+            }
+        }
+        // A callback that the verifier knows is never called is dropped, and the pointer to it is "a verifier bug".
+        self.push(alu(AluOp::Or, Reg::R1, Operand::Imm(1)));
+        self.push(unresolved_pointer(Reg::R2, callee));
+        self.frame_arg(Reg::R3, -(self.limits.area as i16));
+        let flags = self.rng.pick(&[0, 0, 0, 1]);
+        self.push(alu(AluOp::Mov, Reg::R4, Operand::Imm(flags)));
+        self.call(state, HELPER_LOOP);
     }
 
     fn packet_load(&mut self, state: &mut State) {

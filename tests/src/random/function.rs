@@ -17,6 +17,8 @@ pub(super) const SHARED_AREA: usize = 32;
 #[derive(Clone, Debug)]
 pub(super) struct Signature {
     pub(super) args: Vec<Param>,
+    /// It is handed to bpf_loop, and so answers 0 or 1.
+    pub(super) callback: bool,
 }
 
 /// One argument.
@@ -41,26 +43,44 @@ pub(super) fn program(rng: &mut Rng, kind: RandomKind, maps: &[RandomMap]) -> Ve
         starts.push(code.len());
         code.extend(subprogram);
     }
-    for (pc, insn) in code.iter_mut().enumerate().filter(|(_, insn)| is_call(insn)) {
+    for (pc, insn) in code.iter_mut().enumerate().filter(|(_, insn)| names_function(insn)) {
         insn.imm = starts[insn.imm as usize] as i32 - (pc as i32 + 1);
     }
     code
 }
 
-fn calls(code: &[RawInsn], index: usize) -> bool {
-    code.iter().any(|insn| is_call(insn) && insn.imm as usize == index)
+/// The slots at which functions begin, main's first, as calls and function pointers say.
+pub(super) fn starts(code: &[RawInsn]) -> Vec<u32> {
+    let target = |(pc, insn): (u32, &RawInsn)| (pc + 1).wrapping_add_signed(insn.imm);
+    let mut starts: Vec<u32> = (0..).zip(code).filter(|(_, insn)| names_function(insn)).map(target).collect();
+    starts.push(0);
+    starts.sort_unstable();
+    starts.dedup();
+    starts
 }
 
-fn is_call(insn: &RawInsn) -> bool {
-    insn.opcode == CALL && insn.src == PSEUDO_CALL
+fn calls(code: &[RawInsn], index: usize) -> bool {
+    code.iter().any(|insn| names_function(insn) && insn.imm as usize == index)
+}
+
+/// Calls a subprogram, or loads its address.
+pub(super) fn names_function(insn: &RawInsn) -> bool {
+    insn.opcode == CALL && insn.src == PSEUDO_CALL || insn.opcode == LD_IMM64 && insn.src == PSEUDO_FUNC
 }
 
 const CALL: u8 = 0x85;
 const PSEUDO_CALL: u8 = 1;
+const LD_IMM64: u8 = 0x18;
+const PSEUDO_FUNC: u8 = 4;
 
 /// A call whose offset is, until everything has its place, the subprogram's index.
 pub(super) fn unresolved_call(index: usize) -> Insn {
     Insn::Call(Callee::Subprog(index as i32))
+}
+
+/// A function pointer, resolved as `unresolved_call` is.
+pub(super) fn unresolved_pointer(dst: Reg, index: usize) -> Insn {
+    Insn::LdImm64 { dst, value: Imm64::Func(index as i32) }
 }
 
 fn main(
@@ -122,6 +142,9 @@ fn subprogram(rng: &mut Rng, maps: &[RandomMap], signatures: &[Signature], index
     for reg in scalars.into_iter().filter(|reg| *reg != Reg::R0) {
         function.push(alu(AluOp::Xor, Reg::R0, Operand::Reg(reg)));
     }
+    if signatures[index].callback {
+        function.push(alu(AluOp::And, Reg::R0, Operand::Imm(1)));
+    }
     function.push(Insn::Exit);
     function.into_code()
 }
@@ -179,9 +202,12 @@ pub(super) fn alu(op: AluOp, dst: Reg, src: Operand) -> Insn {
 
 impl Signature {
     fn random(rng: &mut Rng) -> Signature {
+        if rng.chance(15) {
+            return Signature { args: vec![Param::Scalar, Param::Area], callback: true };
+        }
         let param = |_| if rng.chance(25) { Param::Area } else { Param::Scalar };
         let mut args: Vec<Param> = (0..5).map(param).collect();
         args.truncate(rng.range(0, 5));
-        Signature { args }
+        Signature { args, callback: false }
     }
 }

@@ -48,6 +48,9 @@ impl RandomProgram {
                 Insn::LdImm64 { value: Imm64::MapIdxValue { idx, off }, .. } => {
                     Some(RefTarget::MapValue { map: idx as usize, off })
                 }
+                Insn::LdImm64 { value: Imm64::Func(off), .. } => {
+                    Some(RefTarget::Func((pc as u32 + 1).wrapping_add_signed(off)))
+                }
                 _ => None,
             };
             if let Some(target) = target {

@@ -109,6 +109,17 @@ impl RandomProgram {
         let insns = function::program(&mut rng, kind, &maps);
         RandomProgram { seed, kind, insns, maps, packet }
     }
+
+    /// The slots at which its functions begin, main's first.
+    pub fn functions(&self) -> Vec<u32> {
+        function::starts(&self.insns)
+    }
+
+    /// Whether it hands functions to helpers.
+    pub fn has_callbacks(&self) -> bool {
+        const LD_IMM64: u8 = 0x18;
+        self.insns.iter().any(|insn| insn.opcode == LD_IMM64 && function::names_function(insn))
+    }
 }
 
 impl RandomKind {

@@ -11,6 +11,7 @@ const OP_EXIT: u8 = 0x90;
 const GOTO_LONG: u8 = 0x06;
 const LD_IMM64: u8 = 0x18;
 const PSEUDO_CALL: u8 = 1;
+const PSEUDO_FUNC: u8 = 4;
 
 /// The smallest program that taking instructions out of `insns` leads to with `fails` still true of it. Programs that
 /// make no sense are asked about too: `fails` must be false of what can't be run.
@@ -64,8 +65,11 @@ pub fn delete_insn(insns: &[RawInsn], pc: usize) -> Vec<RawInsn> {
     kept
 }
 
-/// How far an instruction jumps or calls, in slots from the next one.
+/// How far an instruction jumps, calls or points, in slots from the next one.
 fn distance(insn: &RawInsn) -> Option<i64> {
+    if insn.opcode == LD_IMM64 {
+        return (insn.src == PSEUDO_FUNC).then_some(insn.imm.into());
+    }
     let jump = [CLASS_JMP, CLASS_JMP32].contains(&(insn.opcode & CLASS_MASK));
     match insn.opcode & OP_MASK {
         _ if !jump => None,
@@ -77,5 +81,5 @@ fn distance(insn: &RawInsn) -> Option<i64> {
 }
 
 fn in_imm(insn: &RawInsn) -> bool {
-    insn.opcode == GOTO_LONG || insn.opcode & OP_MASK == OP_CALL
+    insn.opcode == GOTO_LONG || insn.opcode == LD_IMM64 || insn.opcode & OP_MASK == OP_CALL
 }

@@ -1,0 +1,101 @@
+//! Runs programs of an object in the kernel and records what came of it.
+
+use mimic_abi::Errno;
+use mimic_object::Program;
+
+use super::{Kernel, LoadedMap, LoadedObject, MapKind, Parts, Prog, TestRunAttr};
+use crate::oracle::{Input, MapRecord, ObjectRecord, ProgramRecord, RunRecord, inputs};
+
+impl Kernel {
+    /// For each program: loads the object anew, runs the program on all inputs of its type, and reads the maps. The error is
+    /// the object's own; refused programs are recorded.
+    pub fn record(&self, parts: &Parts<'_>) -> Result<ObjectRecord, String> {
+        self.in_empty_netns(|| {
+            let programs = 0..parts.programs.len();
+            let programs = programs.map(|at| record_program(&self.load(parts)?, parts.programs[at], at));
+            Ok(ObjectRecord { programs: programs.collect::<Result<_, String>>()? })
+        })
+    }
+}
+
+fn record_program(object: &LoadedObject, program: &Program, at: usize) -> Result<ProgramRecord, String> {
+    let prog_type = program.prog_type.map_or(0, |prog_type| prog_type.id());
+    let mut record = ProgramRecord { name: program.name.clone(), prog_type, ..ProgramRecord::default() };
+    let prog = match &object.progs[at] {
+        Ok(prog) => prog,
+        Err(error) => {
+            record.load = error.errno.0;
+            return Ok(record);
+        }
+    };
+    record.runs = inputs(prog_type).iter().map(|input| run(prog, input)).collect();
+    let maps = object
+        .maps
+        .iter()
+        .map(|map| record_map(map).map_err(|errno| format!("map {}: {errno}", map.spec.name)));
+    record.maps = maps.collect::<Result<_, _>>()?;
+    Ok(record)
+}
+
+fn run(prog: &Prog, input: &Input) -> RunRecord {
+    let answer = prog.test_run(&TestRunAttr {
+        data_in: input.data_in.as_deref(),
+        data_size_out: input.data_size_out,
+        ctx_in: input.ctx_in.as_deref(),
+        ctx_size_out: input.ctx_size_out,
+        repeat: input.repeat,
+        ..TestRunAttr::default()
+    });
+    let mut record = RunRecord { input: input.name.clone(), errno: answer.errno, ..RunRecord::default() };
+    if answer.errno != 0 {
+        return record;
+    }
+    record.retval = answer.retval;
+    if input.data_size_out > 0 && Some(&answer.data_out) != input.data_in.as_ref() {
+        record.data_out = Some(answer.data_out);
+    }
+    if input.ctx_size_out > 0 {
+        record.ctx_out = Some(answer.ctx_out);
+    } else if input.ctx_in.as_ref().is_some_and(|ctx_in| *ctx_in != answer.ctx_in_after) {
+        record.ctx_out = Some(answer.ctx_in_after);
+    }
+    record
+}
+
+fn record_map(loaded: &LoadedMap) -> Result<MapRecord, Errno> {
+    let kind = loaded.map.kind();
+    let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let entries = match kind {
+        MapKind::RINGBUF => match loaded.ring.as_ref() {
+            Some(ring) => ring.peek().into_iter().map(|record| (Vec::new(), record)).collect(),
+            None => Vec::new(),
+        },
+        MapKind::QUEUE | MapKind::STACK => {
+            let pop = || loaded.map.lookup_and_delete(&[], 0).ok().map(|value| (Vec::new(), value));
+            std::iter::from_fn(pop).collect()
+        }
+        // What is in a slot is told by an id, or not at all.
+        MapKind::ARRAY_OF_MAPS | MapKind::HASH_OF_MAPS | MapKind::PROG_ARRAY => {
+            loaded.map.entries()?.into_iter().map(|(key, _)| (key, Vec::new())).collect()
+        }
+        MapKind::ARRAY | MapKind::PERCPU_ARRAY => {
+            loaded.map.entries()?.into_iter().filter(|(_, value)| !zero(value)).collect()
+        }
+        MapKind::HASH
+        | MapKind::PERCPU_HASH
+        | MapKind::LRU_HASH
+        | MapKind::LRU_PERCPU_HASH
+        | MapKind::LPM_TRIE
+        | MapKind::DEVMAP
+        | MapKind::DEVMAP_HASH
+        | MapKind::CPUMAP => loaded.map.entries()?,
+        // Neither listed nor iterated: what programs saw of them has to do.
+        _ => Vec::new(),
+    };
+    let mut entries: Vec<(Vec<u8>, Vec<u8>)> = entries;
+    let ordered = [MapKind::RINGBUF, MapKind::QUEUE, MapKind::STACK].contains(&kind);
+    if !ordered {
+        entries.sort();
+    }
+    Ok(MapRecord { name: loaded.spec.name.clone(), map_type: kind.0, entries })
+}
