@@ -129,6 +129,10 @@ impl Emulator for Linux {
         maps::create(spec, env)
     }
 
+    fn prepare_map(&self, spec: &mut MapSpec, env: &MapEnv) {
+        maps::prepare(spec, env);
+    }
+
     fn packet_load(&self, call: &mut Call<'_>, off: i64, size: Size) -> HelperResult {
         progs::packet_load(call, off, size)
     }
