@@ -228,20 +228,8 @@ fn linked(mut code: Vec<RawInsn>, byte_order: ByteOrder) -> Program {
             insn.imm = 0;
         }
     }
-    Program {
-        name: "main".into(),
-        section: ".text".into(),
-        prog_type: None,
-        attach_type: None,
-        sleepable: false,
-        byte_order,
-        license: "GPL".into(),
-        code,
-        funcs: Vec::new(),
-        lines: Vec::new(),
-        refs,
-        exception_callback: None,
-    }
+    let bare = Program::from_code("main", code, byte_order);
+    Program { section: ".text".into(), license: "GPL".into(), refs, ..bare }
 }
 
 fn run(linked: Program, memory: &[u8]) -> Result<u64, String> {

@@ -6,7 +6,7 @@ use mimic_abi::uapi::UnknownId;
 /// What a map is to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapSpec {
-    /// Its name in the object.
+    /// Its name in the object; for data sections the section's. [`MapSpec::kernel_name`] is what libbpf makes of it.
     pub name: String,
     /// `enum bpf_map_type`, as a number: objects in the wild hold others than Linux knows.
     pub map_type: u32,
@@ -22,12 +22,36 @@ pub struct MapSpec {
     pub map_extra: u64,
     /// The NUMA node that the object asks for.
     pub numa_node: Option<u32>,
-    /// Pinned by name (`LIBBPF_PIN_BY_NAME`).
-    pub pinned: bool,
+    /// What the definition's `pinning` says: 0 not at all, 1 by name; tools have numbers of their own.
+    pub pinning: u32,
+    /// The type of keys in the object's BTF; 0 if unknown.
+    pub key_type: u32,
+    /// The type of values in the object's BTF, for data sections their `DATASEC`; 0 if unknown.
+    pub value_type: u32,
     /// The template of the maps that a map of maps holds.
     pub inner: Option<Box<MapSpec>>,
     /// What it holds from the start.
     pub contents: Contents,
+    /// How the object defines it.
+    pub origin: MapOrigin,
+}
+
+/// How an object defines a map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MapOrigin {
+    /// A variable in `.maps`, described by its BTF.
+    #[default]
+    Btf,
+    /// Words in a `maps` section.
+    Legacy,
+    /// Initialised variables: an array with one value.
+    Data,
+    /// Constants, frozen before a program runs.
+    Rodata,
+    /// Variables that begin as zeros.
+    Bss,
+    /// Constants of the kernel's configuration, see [`crate::Object::maps_for`].
+    Kconfig,
 }
 
 impl MapSpec {
@@ -35,7 +59,44 @@ impl MapSpec {
     pub fn kind(&self) -> Result<MapType, UnknownId> {
         MapType::try_from(self.map_type)
     }
+
+    /// Holds the variables of a section.
+    pub fn is_data(&self) -> bool {
+        match self.origin {
+            MapOrigin::Btf | MapOrigin::Legacy => false,
+            MapOrigin::Data | MapOrigin::Rodata | MapOrigin::Bss | MapOrigin::Kconfig => true,
+        }
+    }
+
+    /// Pinned by name (`LIBBPF_PIN_BY_NAME`).
+    pub fn is_pinned(&self) -> bool {
+        self.pinning == PIN_BY_NAME
+    }
+
+    /// The name that libbpf gives the map in the kernel: at most 15 bytes; data sections get the beginning of the object's name before
+    /// theirs. `object` is the file's name up to its first dot.
+    ///
+    /// ```
+    /// # use mimic_object::{MapOrigin, MapSpec};
+    /// let map = MapSpec { name: ".rodata".into(), origin: MapOrigin::Rodata, ..MapSpec::default() };
+    /// assert_eq!(map.kernel_name("xdp_firewall"), "xdp_fire.rodata");
+    /// ```
+    pub fn kernel_name(&self, object: &str) -> String {
+        let cut = |name: &str, len: usize| name.chars().take(len).collect::<String>();
+        if !self.is_data() {
+            return cut(&self.name, NAME_LEN);
+        }
+        let custom = self.name.get(1..).is_some_and(|rest| rest.contains('.'));
+        let suffix_len = self.name.len().clamp(7, NAME_LEN);
+        let prefix = if custom { String::new() } else { cut(object, NAME_LEN - suffix_len) };
+        let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') { c } else { '_' };
+        (prefix + &cut(&self.name, suffix_len)).chars().map(plain).collect()
+    }
 }
+
+/// `BPF_OBJ_NAME_LEN` without the NUL.
+const NAME_LEN: usize = 15;
+const PIN_BY_NAME: u32 = 1;
 
 /// What a map holds from the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +104,7 @@ pub enum Contents {
     /// Nothing, or zeros.
     #[default]
     Empty,
-    /// A data section: the bytes of the only value.
+    /// A data section: the bytes of the only value. For an arena: the bytes at its start.
     Data {
         /// The bytes.
         bytes: Vec<u8>,

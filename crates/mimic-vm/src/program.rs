@@ -86,10 +86,10 @@ impl LoadedProgram {
         let at = self.linked.lines.partition_point(|line| line.pc <= pc);
         let line = self.linked.lines.get(at.checked_sub(1)?)?;
         Some(SourceLine {
-            file: line.file.as_str().into(),
+            file: (*line.file).into(),
             line: line.line,
             column: line.column,
-            text: line.text.as_str().into(),
+            text: (*line.text).into(),
         })
     }
 }

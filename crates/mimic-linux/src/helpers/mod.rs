@@ -11,7 +11,6 @@ mod pending;
 mod print;
 mod probe;
 mod rc;
-mod ringbuf;
 mod row;
 mod seq;
 mod sock;
@@ -42,7 +41,6 @@ const FAMILIES: &[&[Helper]] = &[
     print::ROWS,
     probe::ROWS,
     rc::ROWS,
-    ringbuf::ROWS,
     seq::ROWS,
     sock::ROWS,
     sockmap::ROWS,

@@ -1,0 +1,168 @@
+//! `Object`: an eBPF object file, read: programs, maps, externs, types. Nothing is resolved against a kernel.
+
+use std::sync::Arc;
+
+use mimic_abi::ByteOrder;
+use mimic_abi::btf::Btf;
+
+use crate::btf_info::BtfInfo;
+use crate::code::{Code, CodeTarget, Symbols};
+use crate::elf::{Elf, Section};
+use crate::error::{LoadError, LoadErrors, warn};
+use crate::externs::{Extern, Externs};
+use crate::legacy_maps::LegacyMaps;
+use crate::map::MapSpec;
+use crate::map_table::MapTable;
+use crate::program::ProgramSpec;
+use crate::sec_def::SecDef;
+use crate::struct_ops::StructOps;
+
+/// An eBPF object file, read.
+///
+/// Deterministic and host-independent: the same bytes give the same object everywhere. Programs are linked from it for a
+/// [`crate::Target`].
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// The byte order that it was compiled for.
+    pub byte_order: ByteOrder,
+    /// The licence, from the section `license`.
+    pub license: Option<String>,
+    /// The kernel version that old objects were made for, from the section `version`.
+    pub version: Option<u32>,
+    /// The programs in the order of the file.
+    pub programs: Vec<ProgramSpec>,
+    /// The maps: those of `maps` and `.maps`, then data sections, then `.kconfig`. Indices into this are what programs refer to.
+    pub maps: Vec<MapSpec>,
+    /// What the object declares and does not define.
+    pub externs: Vec<Extern>,
+    /// Variables of struct_ops types.
+    pub struct_ops: Vec<StructOps>,
+    /// Its types, with the places of variables filled in.
+    pub btf: Option<Arc<Btf>>,
+    /// What is odd in it but keeps nothing from working.
+    pub warnings: Vec<LoadError>,
+    pub(crate) code: Code,
+    pub(crate) info: BtfInfo,
+    /// Index of the map of `.kconfig`.
+    pub(crate) kconfig_map: Option<usize>,
+}
+
+impl Object {
+    /// Reads an object file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file's structure, at once. What is wrong with a single program (a function that is
+    /// nowhere, say) comes when that program is linked.
+    pub fn parse(bytes: &[u8]) -> Result<Object, LoadErrors> {
+        let mut warnings = Vec::new();
+        let elf = Elf::parse(bytes, &mut warnings)?;
+        let mut errors = LoadErrors::default();
+        let mut code = Code::read(&elf, &mut errors, &mut warnings);
+        let (btf, info) = BtfInfo::read(&elf, &code, &mut warnings);
+        let externs = Externs::read(&elf, btf.as_ref(), &mut errors);
+        let btf = externs.lay_out_kconfig(btf).map(Arc::new);
+        let programs = programs(&code);
+
+        let mut maps = MapTable::new(elf.sections.len());
+        let legacy = LegacyMaps::read(&elf, &mut maps, &mut errors, &mut warnings);
+        legacy.fill_prog_arrays(&mut maps, programs.iter().map(|p| (p.section.as_str(), p.name.as_str())));
+        maps.read_btf_maps(&elf, btf.as_deref(), &programs, &code, &mut errors, &mut warnings);
+        maps.add_data_sections(&elf, btf.as_deref());
+        let kconfig_map = externs.add_kconfig_map(&mut maps, btf.as_deref());
+        let struct_ops = StructOps::read(&elf, btf.as_deref(), &code, &mut errors);
+
+        code.resolve_relocs(&elf, &Place { maps: &maps, externs: &externs }, &mut warnings);
+        errors.or(Object {
+            byte_order: elf.order,
+            license: license(&elf, &mut warnings),
+            version: version(&elf, &mut warnings),
+            programs,
+            maps: maps.specs,
+            externs: externs.list,
+            struct_ops,
+            btf,
+            warnings,
+            code,
+            info,
+            kconfig_map,
+        })
+    }
+
+    /// The program of this name.
+    pub fn program(&self, name: &str) -> Option<&ProgramSpec> {
+        self.programs.iter().find(|program| program.name == name)
+    }
+
+    /// The map of this name, and its index.
+    pub fn map(&self, name: &str) -> Option<(usize, &MapSpec)> {
+        self.maps.iter().enumerate().find(|(_, map)| map.name == name)
+    }
+}
+
+/// Where symbols that are not code lead.
+struct Place<'a> {
+    maps: &'a MapTable,
+    externs: &'a Externs,
+}
+
+impl Symbols for Place<'_> {
+    fn extern_of(&self, symbol: usize) -> Option<usize> {
+        self.externs.of_symbol(symbol)
+    }
+
+    fn data_at(&self, section: usize, off: u64) -> Option<CodeTarget> {
+        self.maps.target_at(section, off)
+    }
+}
+
+/// The programs: functions that are not static, outside `.text`. Where there are none, those of `.text`.
+fn programs(code: &Code) -> Vec<ProgramSpec> {
+    let text = code.section_named(".text");
+    let candidates = |in_text: bool| -> Vec<ProgramSpec> {
+        let is_program = |(_, func): &(usize, &crate::code::FuncSpan)| {
+            !func.local && func.start < func.end && (Some(func.section) == text) == in_text
+        };
+        let spec = |(index, func): (usize, &crate::code::FuncSpan)| {
+            let name =
+                code.sections.get(func.section).map(|section| section.name.as_str()).unwrap_or_default();
+            ProgramSpec {
+                name: func.name.clone(),
+                section: name.strip_prefix('?').unwrap_or(name).to_owned(),
+                sec: SecDef::parse(name),
+                off: u64::from(func.start) * 8,
+                slots: func.end - func.start,
+                func: index,
+            }
+        };
+        code.funcs.iter().enumerate().filter(is_program).map(spec).collect()
+    };
+    let programs = candidates(false);
+    if programs.is_empty() { candidates(true) } else { programs }
+}
+
+fn license(elf: &Elf<'_>, warnings: &mut Vec<LoadError>) -> Option<String> {
+    let (_, section) = elf.section_named("license")?;
+    let text = section.data.split(|byte| *byte == 0).next().unwrap_or_default();
+    match str::from_utf8(text) {
+        Ok(text) => Some(text.to_owned()),
+        Err(_) => {
+            warn(warnings, LoadError::new("the licence is not text; taken as none").in_section("license"));
+            None
+        }
+    }
+}
+
+fn version(elf: &Elf<'_>, warnings: &mut Vec<LoadError>) -> Option<u32> {
+    let (_, section): (_, &Section<'_>) = elf.section_named("version")?;
+    match <[u8; 4]>::try_from(section.data) {
+        Ok(bytes) => Some(match elf.order {
+            ByteOrder::Little => u32::from_le_bytes(bytes),
+            ByteOrder::Big => u32::from_be_bytes(bytes),
+        }),
+        Err(_) => {
+            let message = format!("{} bytes; expected a 32-bit version", section.data.len());
+            warn(warnings, LoadError::new(message).in_section("version"));
+            None
+        }
+    }
+}
