@@ -26,13 +26,17 @@
 mod builder;
 mod error;
 mod index;
+mod json;
 mod kind;
 mod layout;
 mod list;
 mod parse;
+mod print;
+mod value;
 
 pub mod ext;
 
+use core::ffi::CStr;
 use core::fmt;
 use core::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -49,9 +53,15 @@ pub use kind::{
     IntEncoding, Kind, KindCode, Linkage, Member, Param, TypeTag, Var,
 };
 pub use list::{Iter, List};
+pub use print::{Json, Text};
+pub use value::Value;
 
 /// The most bytes of BTF that are read; a kernel's are 5 to 10 MiB.
-pub const MAX_LEN: usize = 1 << 28;
+pub const MAX_LEN: usize = 1 << 26;
+
+/// The most bytes of a name that are looked at; the kernel's longest are 511. Source lines and file names, which
+/// are read with [`Btf::str_at`], may be longer.
+pub const MAX_NAME_LEN: usize = 1024;
 
 /// How many types deep a type is followed: typedefs of typedefs, structures in structures. The kernel refuses BTF
 /// with more than 32.
@@ -177,16 +187,30 @@ impl Btf {
     /// The string at an offset, which counts from the start of the base's strings if there is a base. Bytes that
     /// are no UTF-8 are shown as `?`.
     pub fn str_at(&self, off: u32) -> Option<&str> {
+        self.str_within(off, usize::MAX)
+    }
+
+    /// The name at an offset: the string, or its first [`MAX_NAME_LEN`] bytes.
+    fn name_at(&self, off: u32) -> &str {
+        if off == 0 { "" } else { self.str_within(off, MAX_NAME_LEN).unwrap_or_default() }
+    }
+
+    fn str_within(&self, off: u32, max_len: usize) -> Option<&str> {
         let Some(off) = off.checked_sub(self.first_str) else {
-            return self.base.as_deref()?.str_at(off);
+            return self.base.as_deref()?.str_within(off, max_len);
         };
         let strings = match &self.patched {
             Some(patched) => patched.as_bytes(),
             None => self.data.get(self.strings.clone())?,
         };
         let rest = strings.get(off as usize..)?;
-        let len = rest.iter().position(|&byte| byte == 0)?;
-        core::str::from_utf8(rest.get(..len)?).ok()
+        let rest = rest.get(..max_len).unwrap_or(rest);
+        let bytes = CStr::from_bytes_until_nul(rest).map_or(rest, CStr::to_bytes);
+        match core::str::from_utf8(bytes) {
+            Ok(text) => Some(text),
+            // A character was cut, or the offset is inside of one.
+            Err(error) => core::str::from_utf8(bytes.get(..error.valid_up_to())?).ok(),
+        }
     }
 
     fn candidates(&self, name: &str) -> Box<dyn Iterator<Item = Type<'_>> + '_> {
@@ -212,10 +236,7 @@ impl TypeId {
 impl<'a> Type<'a> {
     /// Its name; empty if it has none.
     pub fn name(&self) -> &'a str {
-        if self.name_off == 0 {
-            return "";
-        }
-        self.owner.str_at(self.name_off).unwrap_or_default()
+        self.owner.name_at(self.name_off)
     }
 }
 

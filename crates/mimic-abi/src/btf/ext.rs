@@ -222,7 +222,7 @@ impl Reader<'_> {
         }
         let mut off = place.start;
         let record_len = self.word(&mut off, place.end)?;
-        if record_len < T::LEN || record_len % 4 != 0 {
+        if record_len < T::LEN || !record_len.is_multiple_of(4) {
             return Err(BtfError::new(place.start, BtfErrorReason::RecordLen(record_len, T::LEN)));
         }
         while off < place.end {
@@ -240,7 +240,7 @@ impl Reader<'_> {
         let start = *off;
         let name_off = self.word(off, end)?;
         let count = self.word(off, end)? as usize;
-        if self.btf.str_at(name_off).is_none() {
+        if name_off >= self.btf.string_end() {
             return Err(BtfError::new(start, BtfErrorReason::NoString(name_off, self.btf.string_end())));
         }
         let have = end.saturating_sub(*off);

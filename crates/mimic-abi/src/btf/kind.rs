@@ -504,7 +504,7 @@ impl<'a> Enum<'a> {
 impl<'a> Member<'a> {
     /// Its name; empty for anonymous structures, unions and bit-fields.
     pub fn name(&self) -> &'a str {
-        self.owner.str_at(self.name_off).unwrap_or_default()
+        self.owner.name_at(self.name_off)
     }
 }
 
@@ -518,14 +518,14 @@ impl Member<'_> {
 impl<'a> EnumValue<'a> {
     /// Its name.
     pub fn name(&self) -> &'a str {
-        self.owner.str_at(self.name_off).unwrap_or_default()
+        self.owner.name_at(self.name_off)
     }
 }
 
 impl<'a> Param<'a> {
     /// Its name; empty if the declaration gives none.
     pub fn name(&self) -> &'a str {
-        self.owner.str_at(self.name_off).unwrap_or_default()
+        self.owner.name_at(self.name_off)
     }
 }
 

@@ -210,12 +210,15 @@ impl<'a> Walk<'a> {
             | KindCode::DeclTag
             | KindCode::TypeTag => return,
         };
-        for entry in (off..end).step_by(step) {
-            if let Some(at) = names {
-                self.string(id, entry, self.btf.word(entry.saturating_add(at)));
+        let order = self.btf.order;
+        let records = self.btf.data.get(off..end).unwrap_or_default();
+        for (index, record) in records.chunks_exact(step).enumerate() {
+            let at = off.saturating_add(index.saturating_mul(step));
+            if let Some(field) = names {
+                self.string(id, at, read_word(record, field, order));
             }
-            if let Some(at) = types {
-                self.ty(id, entry, self.btf.word(entry.saturating_add(at)));
+            if let Some(field) = types {
+                self.ty(id, at, read_word(record, field, order));
             }
         }
         if code == KindCode::Array {
