@@ -79,14 +79,21 @@ impl Machine<'_> {
         helpers: &[HelperRef],
         probe: &mut P,
     ) -> Result<Moved, Box<FaultKind>> {
-        let memory = self.process.vm.memory().clone();
+        let process = &mut *self.process;
+        let memory = process.vm.memory().clone();
         let memory = &*memory;
-        let mut pc = self.process.state.pc;
+        let mut pc = process.state.pc;
         // The first op of the straight run that is being executed: ops before it are counted already.
         let mut start = pc;
         macro_rules! state {
             () => {
-                self.process.state
+                process.state
+            };
+        }
+        // The whole machine, for what is rarer than an access to a register.
+        macro_rules! machine {
+            () => {
+                Machine { process: &mut *process, context: &mut *self.context }
             };
         }
         macro_rules! reg {
@@ -240,7 +247,7 @@ impl Machine<'_> {
                         Code::Rare => {
                             state!().pc = pc;
                             match &rare[op.imm as usize] {
-                                insn @ Insn::Packet { .. } => moved!(self.packet_load(insn)),
+                                insn @ Insn::Packet { .. } => moved!(machine!().packet_load(insn)),
                                 insn => {
                                     if let Err(kind) = state!().rare(insn) {
                                         fault!(*kind);
@@ -250,9 +257,9 @@ impl Machine<'_> {
                         }
                         Code::CallHelper => {
                             state!().pc = pc;
-                            match self.call_helper(&helpers[op.imm as usize]) {
+                            match machine!().call_helper(&helpers[op.imm as usize]) {
                                 Ok(r0) => reg!(0) = r0,
-                                Err(trap) => moved!(self.trap(trap, &helpers[op.imm as usize].name)),
+                                Err(trap) => moved!(machine!().trap(trap, &helpers[op.imm as usize].name)),
                             }
                         }
                         Code::CallSubprog => {
@@ -261,8 +268,11 @@ impl Machine<'_> {
                             }
                             jump!(op)
                         }
-                        Code::CallX => moved!(self.call_register(reg!(op.src))),
-                        Code::Exit => moved!(self.exit()),
+                        Code::CallX => {
+                            let value = reg!(op.src);
+                            moved!(machine!().call_register(value))
+                        }
+                        Code::Exit => moved!(machine!().exit()),
                         Code::End => fault!(FaultKind::FellOff),
                     }
                     pc += 1;
@@ -424,13 +434,14 @@ impl Machine<'_> {
         let process = &mut *self.process;
         let index = index.map_or(0, |reg| process.state.regs[reg.index()] as u32);
         let off = i64::from(index.wrapping_add(imm as u32) as i32);
-        let name: Arc<str> = "legacy packet load".into();
+        let vm = process.vm.clone();
+        let name = &vm.names.packet_load;
         let mut call = Call {
             vm: &process.vm,
             state: &mut process.state,
             context: &mut *self.context,
             maps: &process.maps,
-            name: &name,
+            name,
             spec: None,
         };
         match process.vm.emulator().packet_load(&mut call, off, size) {
@@ -439,20 +450,19 @@ impl Machine<'_> {
                 process.state.pc += 1;
                 Ok(Moved::Jump)
             }
-            Err(trap) => self.trap(trap, &name),
+            Err(trap) => self.trap(trap, name),
         }
     }
 
     /// Tells the emulator that the run has ended.
     fn run_ended(&mut self) -> Result<(), Box<FaultKind>> {
         let process = &mut *self.process;
-        let name: Arc<str> = "end of run".into();
         let mut call = Call {
             vm: &process.vm,
             state: &mut process.state,
             context: &mut *self.context,
             maps: &process.maps,
-            name: &name,
+            name: &process.vm.names.end_of_run,
             spec: None,
         };
         match process.vm.emulator().run_ended(&mut call) {

@@ -226,7 +226,7 @@ impl Process {
         args: [u64; 5],
         context: &mut dyn Context,
     ) -> Result<Outcome, RunError> {
-        self.state.reset(func.program.clone(), args);
+        self.state.reset(&func.program, args);
         let Some(at) = func.program.ops.op_at(func.pc) else {
             let kind = FaultKind::NotAFunction { value: func.pc.into() };
             return Err(RunError::Fault(Box::new(self.state.fault(kind))));
@@ -247,7 +247,7 @@ impl Process {
             cpu: self.state.cpu,
         };
         let args = context.enter(&mut setup)?;
-        self.state.reset(self.entry.clone(), args);
+        self.state.reset(&self.entry, args);
         Ok(())
     }
 
@@ -357,10 +357,12 @@ impl State {
         })
     }
 
-    fn reset(&mut self, program: Arc<LoadedProgram>, args: [u64; 5]) {
+    fn reset(&mut self, program: &Arc<LoadedProgram>, args: [u64; 5]) {
         self.regs = [0; 16];
         self.regs[1..6].copy_from_slice(&args);
-        self.program = program;
+        if !Arc::ptr_eq(&self.program, program) {
+            self.program = program.clone();
+        }
         self.frames.clear();
         self.run_state.clear();
         (self.pc, self.insns, self.tail_calls, self.ended) = (0, 0, 0, None);

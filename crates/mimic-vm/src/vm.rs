@@ -26,6 +26,13 @@ pub struct Vm {
     maps: RwLock<Arc<MapTable>>,
     maps_version: AtomicU64,
     programs: RwLock<Vec<Option<Arc<LoadedProgram>>>>,
+    pub(crate) names: Names,
+}
+
+/// What a `Call` is named when no helper is called.
+pub(crate) struct Names {
+    pub(crate) packet_load: Arc<str>,
+    pub(crate) end_of_run: Arc<str>,
 }
 
 /// Settings of a VM to be.
@@ -107,6 +114,7 @@ impl VmBuilder {
             maps: RwLock::new(Arc::new(maps)),
             maps_version: AtomicU64::new(0),
             programs: RwLock::new(Vec::new()),
+            names: Names { packet_load: "legacy packet load".into(), end_of_run: "end of run".into() },
         }))
     }
 }

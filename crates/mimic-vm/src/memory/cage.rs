@@ -7,7 +7,9 @@
 //! On 64-bit Unix the range is a 4 GiB reservation with guards around it, elsewhere a plain allocation of
 //! `Cage::FALLBACK_LEN` bytes.
 
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+#[cfg(mimic_tsan)]
+use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// The granularity of access rights and of allocation, in bytes. The host's may be larger; the cage asks for multiples of both.
 pub const PAGE_LEN: u32 = 4096;
@@ -78,19 +80,13 @@ impl Cage {
     #[inline(always)]
     pub(crate) unsafe fn load<const LEN: u32>(&self, addr: u32) -> u64 {
         let ptr = self.ptr(addr, LEN);
-        let aligned = addr.is_multiple_of(LEN);
-        // SAFETY: the caller says that the bytes are committed, so they are mapped until `self` is dropped. Aligned accesses are atomic.
-        // Others are volatile: the memory is not a Rust allocation's (or, in the fallback, not shared between threads by the
-        // schedulers' promise), guests may race on it, and a torn value is as good as any for them.
+        // SAFETY: the caller says that the bytes are committed, so they are mapped until `self` is dropped. See `Unaligned`.
         unsafe {
             match LEN {
-                1 => u64::from((*ptr.cast::<AtomicU8>()).load(Ordering::Relaxed)),
-                2 if aligned => u64::from((*ptr.cast::<AtomicU16>()).load(Ordering::Relaxed)),
-                4 if aligned => u64::from((*ptr.cast::<AtomicU32>()).load(Ordering::Relaxed)),
-                8 if aligned => (*ptr.cast::<AtomicU64>()).load(Ordering::Relaxed),
-                2 => u64::from(u16::from_ne_bytes(ptr.cast::<[u8; 2]>().read_volatile())),
-                4 => u64::from(u32::from_ne_bytes(ptr.cast::<[u8; 4]>().read_volatile())),
-                8 => u64::from_ne_bytes(ptr.cast::<[u8; 8]>().read_volatile()),
+                1 => u64::from(ptr.read_volatile()),
+                2 => u64::from(Unaligned::<u16>::load(ptr)),
+                4 => u64::from(Unaligned::<u32>::load(ptr)),
+                8 => Unaligned::<u64>::load(ptr),
                 _ => unreachable!("access sizes are 1, 2, 4 and 8"),
             }
         }
@@ -103,17 +99,13 @@ impl Cage {
     #[inline(always)]
     pub(crate) unsafe fn store<const LEN: u32>(&self, addr: u32, value: u64) {
         let ptr = self.ptr(addr, LEN);
-        let aligned = addr.is_multiple_of(LEN);
         // SAFETY: as for `load`.
         unsafe {
             match LEN {
-                1 => (*ptr.cast::<AtomicU8>()).store(value as u8, Ordering::Relaxed),
-                2 if aligned => (*ptr.cast::<AtomicU16>()).store(value as u16, Ordering::Relaxed),
-                4 if aligned => (*ptr.cast::<AtomicU32>()).store(value as u32, Ordering::Relaxed),
-                8 if aligned => (*ptr.cast::<AtomicU64>()).store(value, Ordering::Relaxed),
-                2 => ptr.cast::<[u8; 2]>().write_volatile((value as u16).to_ne_bytes()),
-                4 => ptr.cast::<[u8; 4]>().write_volatile((value as u32).to_ne_bytes()),
-                8 => ptr.cast::<[u8; 8]>().write_volatile(value.to_ne_bytes()),
+                1 => ptr.write_volatile(value as u8),
+                2 => Unaligned(value as u16).store(ptr),
+                4 => Unaligned(value as u32).store(ptr),
+                8 => Unaligned(value).store(ptr),
                 _ => unreachable!("access sizes are 1, 2, 4 and 8"),
             }
         }
@@ -206,6 +198,65 @@ impl Cage {
                     self.store::<1>(at as u32, u64::from(byte));
                     at += 1;
                 }
+            }
+        }
+    }
+}
+
+/// A number at any address, accessed in one volatile access.
+///
+/// Guests race on such numbers as they may in the kernel. The memory is no Rust allocation but a mapping of the operating system, for which
+/// a volatile access is an access of the machine, outside Rust's memory model (`std::ptr::read_volatile`); a torn value is as good as any. The
+/// fallback is a Rust allocation, and its platforms run one thread. ThreadSanitizer does not know that and is told by atomic bytes.
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+struct Unaligned<T>(T);
+
+impl<T: Copy> Unaligned<T> {
+    /// # Safety
+    /// The bytes are mapped.
+    #[cfg(not(mimic_tsan))]
+    #[inline(always)]
+    unsafe fn load(ptr: *mut u8) -> T {
+        // SAFETY: mapped, the caller says; any alignment suits a packed type, and all bytes are numbers.
+        unsafe { ptr.cast::<Unaligned<T>>().read_volatile().0 }
+    }
+
+    /// # Safety
+    /// The bytes are mapped.
+    #[cfg(not(mimic_tsan))]
+    #[inline(always)]
+    unsafe fn store(self, ptr: *mut u8) {
+        // SAFETY: as for `load`.
+        unsafe { ptr.cast::<Unaligned<T>>().write_volatile(self) }
+    }
+
+    /// # Safety
+    /// The bytes are mapped.
+    #[cfg(mimic_tsan)]
+    unsafe fn load(ptr: *mut u8) -> T {
+        let mut value = core::mem::MaybeUninit::<T>::uninit();
+        for at in 0..size_of::<T>() {
+            // SAFETY: mapped, the caller says; `at` stays within both.
+            unsafe {
+                let byte = (*ptr.add(at).cast::<core::sync::atomic::AtomicU8>()).load(Ordering::Relaxed);
+                value.as_mut_ptr().cast::<u8>().add(at).write(byte);
+            }
+        }
+        // SAFETY: all bytes were written, and all bytes are numbers.
+        unsafe { value.assume_init() }
+    }
+
+    /// # Safety
+    /// The bytes are mapped.
+    #[cfg(mimic_tsan)]
+    unsafe fn store(self, ptr: *mut u8) {
+        let value = self.0;
+        for at in 0..size_of::<T>() {
+            // SAFETY: mapped, the caller says; `at` stays within both.
+            unsafe {
+                let byte = (&raw const value).cast::<u8>().add(at).read();
+                (*ptr.add(at).cast::<core::sync::atomic::AtomicU8>()).store(byte, Ordering::Relaxed);
             }
         }
     }
