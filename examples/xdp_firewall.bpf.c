@@ -35,6 +35,7 @@
 #define IP6_MORE	 0x0001
 #define IP6_OFFSET	 0xfff8
 #define MAX_VLAN_TAGS	 2
+#define MAX_IPV4_OPTIONS 40
 #define MAX_IPV6_HEADERS 6
 #define SIZE_SLOTS	 16
 
@@ -245,6 +246,30 @@ static __always_inline void map_v4(struct in6_addr *to, __be32 addr)
 	to->in6_u.u6_addr32[3] = addr;
 }
 
+/* Loose and strict source routes are not for strangers to choose (RFC 7126). */
+static __always_inline enum verdict check_ipv4_options(struct xdp_md *ctx, __u16 off, __u16 end)
+{
+	for (int i = 0; i < MAX_IPV4_OPTIONS && off < end; i++) {
+		__u8 *option = packet_at(ctx, off, 1);
+
+		if (!option)
+			return DROP_MALFORMED;
+		if (*option == IPOPT_END)
+			return PASS_ALLOWED;
+		if (*option == IPOPT_LSRR || *option == IPOPT_SSRR)
+			return DROP_SOURCE_ROUTE;
+		if (*option == IPOPT_NOOP) {
+			off++;
+			continue;
+		}
+		option = packet_at(ctx, off, 2);
+		if (!option || option[1] < 2)
+			return DROP_MALFORMED;
+		off += option[1];
+	}
+	return off > end ? DROP_MALFORMED : PASS_ALLOWED;
+}
+
 static __always_inline enum verdict parse_ipv4(struct xdp_md *ctx, struct packet *p)
 {
 	struct iphdr *ip = packet_at(ctx, p->l3_off, sizeof(*ip));
@@ -267,16 +292,7 @@ static __always_inline enum verdict parse_ipv4(struct xdp_md *ctx, struct packet
 	if ((frag & IP_OFFSET) == 1 && ip->protocol == IPPROTO_TCP)
 		return DROP_TINY_FRAGMENT;
 
-	/* Loose and strict source routes are not for strangers to choose (RFC 7126). */
-	if (header_len > sizeof(*ip)) {
-		__u8 *option = packet_at(ctx, p->l3_off + sizeof(*ip), 1);
-
-		if (!option)
-			return DROP_MALFORMED;
-		if (*option == 131 || *option == 137)
-			return DROP_SOURCE_ROUTE;
-	}
-	return PASS_ALLOWED;
+	return check_ipv4_options(ctx, p->l3_off + sizeof(*ip), p->l4_off);
 }
 
 static __always_inline enum verdict parse_ipv6(struct xdp_md *ctx, struct packet *p)

@@ -164,3 +164,35 @@ fn stem(path: &str) -> &str {
     let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
     name.split('.').next().unwrap_or(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_taken_from_the_first_five_lines() {
+        assert_eq!(extra_flags("// SPDX\n// cflags: -mcpu=v4 -fno-inline\n"), ["-mcpu=v4", "-fno-inline"]);
+        assert!(extra_flags("\n\n\n\n\n// cflags: -mcpu=v4\n").is_empty());
+        assert!(extra_flags("int x; // cflags: -mcpu=v4").is_empty());
+    }
+
+    #[test]
+    fn a_name_is_known_by_path_and_by_file() {
+        for name in ["alu", "alu.bpf.c", "tests/fixtures/alu.bpf.o", r"tests\fixtures\alu.bpf.c"] {
+            assert_eq!(stem(name), "alu");
+        }
+    }
+
+    #[test]
+    fn every_source_has_its_object_beside_it() {
+        let sources = sources().unwrap();
+        assert!(sources.len() > 40);
+        for source in sources {
+            assert!(
+                root().join(source.with_extension("o")).exists(),
+                "{}: run cargo xtask fixtures",
+                source.display()
+            );
+        }
+    }
+}

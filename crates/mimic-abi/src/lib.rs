@@ -14,6 +14,7 @@ mod errno;
 mod eval;
 mod helper;
 mod insn;
+mod map;
 mod names;
 mod operand;
 mod raw;
@@ -27,6 +28,7 @@ pub use helper::{
 };
 pub use insn::{DecodeError, Field, Insn};
 pub use isa::{AluOp, AtomicOp, Cond};
+pub use map::{EntriesRule, MapOps, MapTypeSpec, SizeRule};
 pub use names::Names;
 pub use operand::{Callee, Imm64, Operand, Reg, Size, Swap, Width};
 pub use raw::{ByteOrder, ParseError, RawInsn, SLOT_LEN};

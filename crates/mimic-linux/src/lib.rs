@@ -9,28 +9,102 @@ pub mod maps;
 pub mod progs;
 mod world;
 
-pub use world::World;
+pub use world::{Attach, Clock, ClockMode, ClockSpec, Task, Trace, TraceLimits, TraceLine, World};
 
 use mimic_abi::Size;
 use mimic_object::MapSpec;
 use mimic_vm::{Call, Emulator, Helper, HelperResult, Map, MapEnv, MapError, Trap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Linux, emulated: give it to `Vm::builder`.
-#[derive(Default)]
 pub struct Linux {
     world: World,
+    clock: Clock,
+    random: world::Random,
+    tasks: RwLock<Vec<Arc<Task>>>,
+    attach: RwLock<Attach>,
+    trace: Mutex<Trace>,
+}
+
+impl Default for Linux {
+    fn default() -> Linux {
+        Linux::new(World::default())
+    }
 }
 
 impl Linux {
     /// Linux in this world.
     pub fn new(world: World) -> Linux {
-        Linux { world }
+        Linux {
+            clock: Clock::new(world.clock.clone()),
+            random: world::Random::new(world.seed),
+            tasks: RwLock::new(world.current_tasks()),
+            attach: RwLock::new(world.attach),
+            trace: Mutex::default(),
+            world,
+        }
     }
 
-    /// What programs and helpers see around them.
+    /// What programs and helpers see around them, as it was at the start.
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// The clocks.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The next random number of a CPU.
+    pub fn random(&self, cpu: u32) -> u64 {
+        self.random.next(cpu)
+    }
+
+    /// A number that looks random, the same for the same `value` and seed: stands for what the kernel hashes with a secret.
+    pub(crate) fn secret_hash(&self, value: u64) -> u64 {
+        self.random.hash(value)
+    }
+
+    /// The task that a CPU runs now.
+    pub fn task(&self, cpu: u32) -> Arc<Task> {
+        let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
+        tasks.get(cpu as usize).or(tasks.last()).cloned().unwrap_or_default()
+    }
+
+    /// Lets a CPU run another task.
+    pub fn set_task(&self, cpu: u32, task: Task) {
+        let now = self.task(u32::MAX);
+        let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
+        let cpu = (cpu % mimic_vm::CPUS_MAX) as usize;
+        while tasks.len() <= cpu {
+            tasks.push(now.clone());
+        }
+        tasks[cpu] = Arc::new(task);
+    }
+
+    /// How programs are attached.
+    pub fn attach(&self) -> Attach {
+        *self.attach.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says how the programs that run from now on are attached.
+    pub fn set_attach(&self, attach: Attach) {
+        *self.attach.write().unwrap_or_else(PoisonError::into_inner) = attach;
+    }
+
+    /// Takes the trace output of all runs since it was last taken.
+    pub fn take_trace(&self) -> Trace {
+        core::mem::take(&mut *self.lock_trace())
+    }
+
+    /// Adds a line to the trace output.
+    pub(crate) fn print_trace(&self, cpu: u32, text: &[u8]) {
+        let (task, time_ns) = (self.task(cpu), self.clock.now_ns());
+        self.lock_trace().print(&self.world.trace, time_ns, cpu, &task, text);
+    }
+
+    fn lock_trace(&self) -> MutexGuard<'_, Trace> {
+        self.trace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The Linux that a helper was called in.
@@ -53,6 +127,10 @@ impl Emulator for Linux {
 
     fn create_map(&self, spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, MapError> {
         maps::create(spec, env)
+    }
+
+    fn prepare_map(&self, spec: &mut MapSpec, env: &MapEnv) {
+        maps::prepare(spec, env);
     }
 
     fn packet_load(&self, call: &mut Call<'_>, off: i64, size: Size) -> HelperResult {

@@ -210,6 +210,9 @@ pub trait Map: Any + Send + Sync {
         let _ = (key, program, flags);
         Err(Errno::EINVAL)
     }
+
+    /// The last user is gone: lets go of programs, which may hold this map in turn.
+    fn release(&self) {}
 }
 
 /// A map with its place in a VM.

@@ -296,6 +296,15 @@ impl Vm {
     }
 }
 
+impl Drop for Vm {
+    /// Maps of programs and the programs that use them hold each other.
+    fn drop(&mut self) {
+        for map in self.maps().maps.iter().flatten() {
+            map.release();
+        }
+    }
+}
+
 /// The name under which a helper is overridden: without `bpf_`.
 pub(crate) fn helper_name(name: &str) -> &str {
     name.strip_prefix("bpf_").unwrap_or(name)

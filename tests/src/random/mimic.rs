@@ -6,7 +6,9 @@ use mimic_abi::{ByteOrder, Imm64, Insn, ProgType};
 use mimic_linux::{Linux, World};
 use mimic_object::{MapSpec, Program, Ref, RefTarget};
 use mimic_vm::memory::{Access, Layout};
-use mimic_vm::{Context, ContextError, Limits, MapRef, Setup, Vm};
+use mimic_vm::{
+    Context, ContextError, FaultKind, Hygiene, Limits, LoadedProgram, MapRef, Outcome, RunError, Setup, Vm,
+};
 
 use super::{RandomEntry, RandomKind, RandomMap, RandomOutcome, RandomProgram};
 
@@ -16,25 +18,26 @@ const INSNS_MAX: u64 = 10_000_000;
 impl RandomProgram {
     /// Runs the program on virtual CPU 0. The error says what mimic could not do.
     pub fn run(&self) -> Result<RandomOutcome, String> {
-        let limits = Limits { insns_max: INSNS_MAX, ..Limits::default() };
-        let emulator = Linux::new(World::default());
-        let vm = Vm::builder(emulator).byte_order(ByteOrder::NATIVE).cpus(2).limits(limits).build();
-        let vm = vm.map_err(|error| error.to_string())?;
-        let specs: Vec<MapSpec> = self.maps.iter().map(RandomMap::spec).collect();
-        let maps = vm.load_maps(&specs).map_err(|error| error.to_string())?;
-        for (map, random) in maps.iter().zip(&self.maps) {
-            random.fill(map, vm.cpus())?;
-        }
-        let program = vm.add(self.linked(), &maps).map_err(|error| error.to_string())?;
-        let mut process = vm.process(&program, 0).map_err(|error| error.to_string())?;
+        let loaded = Loaded::new(self, Hygiene::Off)?;
         let mut context = Packet { kind: self.kind, bytes: self.packet.clone() };
-        let outcome = process.run(&mut context).map_err(|error| error.to_string())?;
-        let contents = maps.iter().zip(&self.maps).map(|(map, random)| random.contents(map));
-        Ok(RandomOutcome {
-            retval: outcome.r0 as u32,
-            packet: context.bytes,
-            maps: contents.collect::<Result<_, _>>()?,
-        })
+        let outcome = loaded.run(&mut context)?.map_err(|error| error.to_string())?;
+        let contents = loaded.maps.iter().zip(&self.maps).map(|(map, random)| random.contents(map));
+        let maps = contents.collect::<Result<_, _>>()?;
+        Ok(RandomOutcome { retval: outcome.r0 as u32, packet: context.bytes, maps })
+    }
+
+    /// Whether it reads stack that it never wrote, which the verifier lets the privileged do: its outcome means nothing then.
+    /// Generated programs don't, but taking instructions out of them can lead there.
+    pub fn reads_unwritten(&self) -> bool {
+        let Ok(loaded) = Loaded::new(self, Hygiene::Poison) else { return false };
+        let mut context = Packet { kind: self.kind, bytes: self.packet.clone() };
+        let Ok(Err(RunError::Fault(fault))) = loaded.run(&mut context) else { return false };
+        match fault.kind {
+            FaultKind::Access(error) | FaultKind::HelperAccess { error, .. } => {
+                error.place.is_some_and(|place| place.unwritten.is_some())
+            }
+            _ => false,
+        }
     }
 
     /// As an object's reader would have linked it.
@@ -62,6 +65,39 @@ impl RandomProgram {
         let bare = Program::from_code("random", code, ByteOrder::NATIVE);
         let prog_type = ProgType::try_from(self.kind.prog_type()).ok();
         Program { section: "random".into(), prog_type, license: "GPL".into(), refs, ..bare }
+    }
+}
+
+/// A program in a VM of its own.
+struct Loaded {
+    vm: Arc<Vm>,
+    maps: Vec<Arc<MapRef>>,
+    program: Arc<LoadedProgram>,
+}
+
+impl Loaded {
+    fn new(random: &RandomProgram, hygiene: Hygiene) -> Result<Loaded, String> {
+        let limits = Limits { insns_max: INSNS_MAX, ..Limits::default() };
+        let emulator = Linux::new(World::default());
+        let vm = Vm::builder(emulator)
+            .byte_order(ByteOrder::NATIVE)
+            .cpus(2)
+            .limits(limits)
+            .hygiene(hygiene)
+            .build();
+        let vm = vm.map_err(|error| error.to_string())?;
+        let specs: Vec<MapSpec> = random.maps.iter().map(RandomMap::spec).collect();
+        let maps = vm.load_maps(&specs).map_err(|error| error.to_string())?;
+        for (map, random) in maps.iter().zip(&random.maps) {
+            random.fill(map, vm.cpus())?;
+        }
+        let program = vm.add(random.linked(), &maps).map_err(|error| error.to_string())?;
+        Ok(Loaded { vm, maps, program })
+    }
+
+    fn run(&self, context: &mut Packet) -> Result<Result<Outcome, RunError>, String> {
+        let mut process = self.vm.process(&self.program, 0).map_err(|error| error.to_string())?;
+        Ok(process.run(context))
     }
 }
 

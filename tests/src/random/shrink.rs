@@ -17,23 +17,38 @@ const PSEUDO_FUNC: u8 = 4;
 /// make no sense are asked about too: `fails` must be false of what can't be run.
 pub fn shrink(insns: &[RawInsn], mut fails: impl FnMut(&[RawInsn]) -> bool) -> Vec<RawInsn> {
     let mut best = insns.to_vec();
-    let mut chunk = best.len() / 2;
-    while chunk > 0 {
-        let mut pc = 0;
-        while pc < best.len() {
-            let mut candidate = best.clone();
-            for _ in 0..chunk {
-                if pc < candidate.len() {
-                    candidate = delete_insn(&candidate, pc);
-                }
-            }
-            if fails(&candidate) {
-                best = candidate;
-            } else {
-                pc += chunk;
+    loop {
+        let before = best.len();
+        let mut chunk = best.len() / 2;
+        while chunk > 0 {
+            best = without_chunks(best, chunk, &mut fails);
+            chunk /= 2;
+        }
+        // Small chunks of other lengths find a call together with what sets it up.
+        for chunk in [5, 3] {
+            best = without_chunks(best, chunk, &mut fails);
+        }
+        if best.len() == before {
+            return best;
+        }
+    }
+}
+
+/// Takes out every run of `chunk` instructions that can go.
+fn without_chunks(
+    mut best: Vec<RawInsn>,
+    chunk: usize,
+    fails: &mut impl FnMut(&[RawInsn]) -> bool,
+) -> Vec<RawInsn> {
+    let mut pc = 0;
+    while pc < best.len() {
+        let mut candidate = best.clone();
+        for _ in 0..chunk {
+            if pc < candidate.len() {
+                candidate = delete_insn(&candidate, pc);
             }
         }
-        chunk /= 2;
+        if fails(&candidate) { best = candidate } else { pc += 1 }
     }
     best
 }

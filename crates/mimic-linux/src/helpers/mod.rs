@@ -11,6 +11,7 @@ mod pending;
 mod print;
 mod probe;
 mod rc;
+mod ringbuf;
 mod row;
 mod seq;
 mod sock;
@@ -41,6 +42,7 @@ const FAMILIES: &[&[Helper]] = &[
     print::ROWS,
     probe::ROWS,
     rc::ROWS,
+    ringbuf::ROWS,
     seq::ROWS,
     sock::ROWS,
     sockmap::ROWS,

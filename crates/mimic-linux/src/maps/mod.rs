@@ -1,17 +1,174 @@
-//! Linux's map types.
+//! Linux's map types. `types` has their rows, `front` the checks that all share; a file each has what they do.
+//!
+//! Values lie in guest memory, where programs use them in place; what leads to them (hash buckets, tries, free lists) lies in
+//! host memory, where no program reaches it. Memory of an element that was deleted is used again, never given back while the
+//! map lives: a program that still has its address sees old or new bytes, as in the kernel.
 
-use mimic_abi::Errno;
+mod array;
+mod batch;
+mod check;
+mod front;
+mod lpm;
+mod pool;
+mod prog_array;
+mod ringbuf;
+mod types;
+
+pub use array::{Array, PercpuArray};
+pub use front::{LinuxMap, Ops};
+pub use lpm::LpmTrie;
+pub use prog_array::ProgArray;
+pub use ringbuf::{Ringbuf, RingbufPos};
+pub use types::{ROWS, row};
+
+use mimic_abi::{ByteOrder, Errno, MapType, Support};
 use mimic_object::MapSpec;
-use mimic_vm::{Map, MapEnv, MapError};
+use mimic_vm::memory::{Layout, PAGE_LEN};
+use mimic_vm::{Map, MapEnv, MapError, MemoryError, Region};
 use std::sync::Arc;
 
 /// Makes a map, or answers as bpf(2) `BPF_MAP_CREATE` does.
 pub fn create(spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, MapError> {
-    let _ = env;
-    match spec.kind() {
-        Ok(kind) => {
-            Err(MapError::new(Errno::EOPNOTSUPP, format!("maps of type {} are not there yet", kind.word())))
+    create_in(spec, env, Backing::Guest)
+}
+
+/// Makes an array, ring buffer or user ring buffer whose memory is a file's (a memfd), from the file's start on, in the layout
+/// in which bpf(2) lets users map such maps: values every `value_size` rounded up to 8 bytes; consumer page, producer page,
+/// data. The file must be long enough ([`shared_len`]): touching pages beyond its end kills the process.
+#[cfg(all(unix, target_pointer_width = "64"))]
+pub fn create_shared(
+    spec: &MapSpec,
+    env: &MapEnv,
+    file: std::os::fd::BorrowedFd<'_>,
+) -> Result<Arc<dyn Map>, MapError> {
+    create_in(spec, env, Backing::File(file))
+}
+
+/// Bytes that the file of a map made with `create_shared` must have; none for types that cannot be shared.
+pub fn shared_len(spec: &MapSpec) -> Option<u64> {
+    let page = u64::from(PAGE_LEN);
+    match spec.kind().ok()? {
+        MapType::Array => {
+            let bytes = u64::from(spec.value_size).next_multiple_of(8) * u64::from(spec.max_entries);
+            Some(bytes.next_multiple_of(page))
         }
-        Err(unknown) => Err(MapError::new(Errno::EINVAL, unknown.to_string())),
+        MapType::Ringbuf => Some(2 * page + 2 * u64::from(spec.max_entries)),
+        _ => None,
     }
+}
+
+/// What libbpf changes in an object's map before it asks for it: one perf event buffer per CPU, ring buffers of whole pages.
+pub fn prepare(spec: &mut MapSpec, env: &MapEnv) {
+    match spec.kind() {
+        Ok(MapType::PerfEventArray) if spec.max_entries == 0 => spec.max_entries = env.cpus,
+        Ok(MapType::Ringbuf | MapType::UserRingbuf) if spec.max_entries > 0 => {
+            let entries = spec.max_entries.max(PAGE_LEN);
+            spec.max_entries = entries.checked_next_power_of_two().unwrap_or(spec.max_entries);
+        }
+        Ok(MapType::ArrayOfMaps | MapType::HashOfMaps) => {
+            if let Some(inner) = &mut spec.inner {
+                prepare(inner, env);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn create_in(spec: &MapSpec, env: &MapEnv, backing: Backing<'_>) -> Result<Arc<dyn Map>, MapError> {
+    let kind = spec.kind().map_err(|unknown| MapError::new(Errno::EINVAL, unknown.to_string()))?;
+    let row = row(kind).ok_or_else(|| MapError::new(Errno::EINVAL, "the map has no type"))?;
+    if let Support::Refused(why) = row.support {
+        let why = format!("maps of type {} are not supported: {why}", kind.word());
+        return Err(MapError::new(Errno::EINVAL, why));
+    }
+    check::properties(spec, row)?;
+    let maker = Maker { spec, env, backing };
+    match kind {
+        MapType::Array => Array::create(&maker),
+        MapType::PercpuArray => PercpuArray::create(&maker),
+        MapType::LpmTrie => LpmTrie::create(&maker),
+        MapType::ProgArray => ProgArray::create(&maker),
+        MapType::Ringbuf => Ringbuf::create(&maker),
+        _ => {
+            let why = format!("maps of type {} are not there yet", kind.word());
+            Err(MapError::new(Errno::EINVAL, why))
+        }
+    }
+}
+
+/// Where a map's values are.
+#[derive(Clone, Copy)]
+enum Backing<'a> {
+    /// In guest memory of their own.
+    Guest,
+    /// In a file that is mapped into guest memory.
+    #[cfg(all(unix, target_pointer_width = "64"))]
+    File(std::os::fd::BorrowedFd<'a>),
+    #[cfg(not(all(unix, target_pointer_width = "64")))]
+    #[allow(dead_code, reason = "keeps the lifetime where there are no files to share")]
+    None(core::marker::PhantomData<&'a ()>),
+}
+
+/// What constructors get.
+struct Maker<'a> {
+    spec: &'a MapSpec,
+    env: &'a MapEnv,
+    backing: Backing<'a>,
+}
+
+impl Maker<'_> {
+    /// Guest memory for the map. `what` is shown in faults after the map's name.
+    fn region(&self, what: &str, len: u64, layout: Layout) -> Result<Region, MapError> {
+        let kind = self.spec.kind().map_or("map", MapType::word);
+        let name = if self.spec.name.is_empty() { kind } else { &self.spec.name };
+        let name = format!("{name} {what}");
+        let full = || MemoryError::Full { name: name.clone(), len, bytes_max: u64::from(u32::MAX) };
+        let len = u32::try_from(len).ok().filter(|len| *len <= u32::MAX - PAGE_LEN).ok_or_else(full)?;
+        let memory = &self.env.memory;
+        Ok(match self.backing {
+            Backing::Guest => memory.allocate(&name, len, layout)?,
+            #[cfg(all(unix, target_pointer_width = "64"))]
+            Backing::File(file) => memory.map_shared(&name, len, layout, file, 0)?,
+            #[cfg(not(all(unix, target_pointer_width = "64")))]
+            Backing::None(_) => memory.allocate(&name, len, layout)?,
+        })
+    }
+
+    fn order(&self) -> ByteOrder {
+        self.env.memory.order()
+    }
+
+    /// For types that live in host memory too, and so cannot be shared.
+    fn check_not_shared(&self) -> Result<(), MapError> {
+        match self.backing {
+            Backing::Guest => Ok(()),
+            _ => Err(MapError::new(Errno::EINVAL, "only arrays and ring buffers can lie in a shared file")),
+        }
+    }
+}
+
+/// The number in a key or value of four bytes.
+fn word(bytes: &[u8], order: ByteOrder) -> Result<u32, Errno> {
+    let bytes = *bytes.first_chunk().ok_or(Errno::EINVAL)?;
+    Ok(match order {
+        ByteOrder::Little => u32::from_le_bytes(bytes),
+        ByteOrder::Big => u32::from_be_bytes(bytes),
+    })
+}
+
+/// The four bytes of a number.
+fn word_bytes(word: u32, order: ByteOrder) -> [u8; 4] {
+    match order {
+        ByteOrder::Little => word.to_le_bytes(),
+        ByteOrder::Big => word.to_be_bytes(),
+    }
+}
+
+/// The key after `key` in a map whose keys are the numbers below `entries`.
+fn next_index(key: Option<&[u8]>, entries: u32, order: ByteOrder) -> Result<Vec<u8>, Errno> {
+    let next = match key.map(|key| word(key, order)).transpose()? {
+        Some(index) if index < entries => index + 1,
+        _ => 0,
+    };
+    if next == entries { Err(Errno::ENOENT) } else { Ok(word_bytes(next, order).to_vec()) }
 }

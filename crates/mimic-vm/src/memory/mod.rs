@@ -8,12 +8,14 @@ mod cage;
 mod pages;
 mod region;
 mod view;
+mod zeroed;
 
 pub use cage::PAGE_LEN;
 pub(crate) use region::RegionInfo;
 pub use region::{Bounds, Layout, Part, Region};
 pub(crate) use view::Window;
 pub use view::{AccessError, Place, View};
+pub use zeroed::{zeroed32, zeroed64};
 
 use cage::Cage;
 use core::fmt;

@@ -1,0 +1,204 @@
+//! ARRAY and PERCPU_ARRAY: values by index, all there from the start. Documentation/bpf/map_array.rst.
+
+use super::front::{LinuxMap, Ops};
+use super::{Maker, next_index, word};
+use mimic_abi::uapi::map_flags::BPF_F_RDONLY_PROG;
+use mimic_abi::uapi::update_flags::{BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST};
+use mimic_abi::{ByteOrder, Errno};
+use mimic_object::MapSpec;
+use mimic_vm::memory::{Access, Layout, Part};
+use mimic_vm::{Elem, ElemKey, Map, MapError, Region};
+use std::sync::Arc;
+
+/// `BPF_MAP_TYPE_ARRAY`.
+pub struct Array {
+    values: Values,
+}
+
+/// `BPF_MAP_TYPE_PERCPU_ARRAY`: each CPU's values lie together.
+pub struct PercpuArray {
+    values: Values,
+    cpus: u32,
+}
+
+/// Equal values in a row.
+struct Values {
+    region: Region,
+    order: ByteOrder,
+    entries: u32,
+    value_len: u32,
+    /// Bytes from one value to the next: the length rounded up to 8.
+    stride: u32,
+}
+
+/// The rights that programs have on values.
+pub(super) fn value_access(spec: &MapSpec) -> Access {
+    if spec.map_flags & BPF_F_RDONLY_PROG != 0 { Access::Read } else { Access::ReadWrite }
+}
+
+impl Array {
+    pub(super) fn create(maker: &Maker<'_>) -> Result<Arc<dyn Map>, MapError> {
+        let values = Values::new(maker, 1)?;
+        let len = values.value_len as usize;
+        Ok(LinuxMap::make(maker.spec, len, Array { values }))
+    }
+
+    /// Where the values are; value `i` at `i * value_size` rounded up to 8 bytes.
+    pub fn region(&self) -> &Region {
+        &self.values.region
+    }
+}
+
+impl PercpuArray {
+    pub(super) fn create(maker: &Maker<'_>) -> Result<Arc<dyn Map>, MapError> {
+        maker.check_not_shared()?;
+        let cpus = maker.env.cpus;
+        let values = Values::new(maker, cpus)?;
+        let len = values.stride as usize * cpus as usize;
+        Ok(LinuxMap::make(maker.spec, len, PercpuArray { values, cpus }))
+    }
+}
+
+impl Values {
+    fn new(maker: &Maker<'_>, cpus: u32) -> Result<Values, MapError> {
+        let spec = maker.spec;
+        let stride = spec.value_size.next_multiple_of(8);
+        let part = Part { off: 0, len: spec.value_size, access: value_access(spec) };
+        let layout = Layout::Slab { stride, parts: [part].into() };
+        // Cannot overflow: the sizes are below 2^31, 2^32 and 2^10, and a per-CPU value has 2^15 bytes at most.
+        let len = u64::from(stride) * u64::from(spec.max_entries) * u64::from(cpus);
+        let region = maker.region("value", len, layout)?;
+        Ok(Values {
+            region,
+            order: maker.order(),
+            entries: spec.max_entries,
+            value_len: spec.value_size,
+            stride,
+        })
+    }
+
+    /// The offset of the value of `key` for a CPU.
+    #[inline]
+    fn off(&self, cpu: u32, key: &[u8]) -> Result<Option<u32>, Errno> {
+        let index = word(key, self.order)?;
+        Ok((index < self.entries).then(|| self.at(cpu, index)))
+    }
+
+    #[inline]
+    fn at(&self, cpu: u32, index: u32) -> u32 {
+        (cpu * self.entries + index) * self.stride
+    }
+
+    /// The offset of the value that an update of `key` sets.
+    fn off_to_set(&self, cpu: u32, key: &[u8], flags: u64) -> Result<u32, Errno> {
+        if flags > BPF_EXIST {
+            return Err(Errno::EINVAL);
+        }
+        let off = self.off(cpu, key)?.ok_or(Errno::E2BIG)?;
+        if flags == BPF_NOEXIST { Err(Errno::EEXIST) } else { Ok(off) }
+    }
+
+    fn set(&self, off: u32, value: &[u8]) {
+        self.region.write(off, &value[..value.len().min(self.value_len as usize)]);
+    }
+
+    fn walk(&self, cpu: u32, cursor: &mut u64) -> Option<Elem> {
+        let index = u32::try_from(*cursor).ok().filter(|index| *index < self.entries)?;
+        *cursor += 1;
+        let value = self.region.base() + u64::from(self.at(cpu, index));
+        Some(Elem { key: ElemKey::Index(index), value })
+    }
+}
+
+impl Ops for Array {
+    const BATCH: bool = true;
+
+    #[inline]
+    fn lookup(&self, _cpu: u32, key: &[u8]) -> Result<Option<u64>, Errno> {
+        Ok(self.values.off(0, key)?.map(|off| self.values.region.base() + u64::from(off)))
+    }
+
+    fn update(&self, _cpu: u32, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+        if flags & BPF_F_LOCK != 0 {
+            // The kernel looks at the index before it looks for a lock.
+            self.values.off_to_set(0, key, flags & !BPF_F_LOCK)?;
+            return Err(Errno::EINVAL);
+        }
+        self.values.set(self.values.off_to_set(0, key, flags)?, value);
+        Ok(())
+    }
+
+    fn delete(&self, _cpu: u32, _key: &[u8]) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    fn walk(&self, _cpu: u32, cursor: &mut u64) -> Result<Option<Elem>, Errno> {
+        Ok(self.values.walk(0, cursor))
+    }
+
+    fn direct_value(&self, off: u32) -> Result<u64, Errno> {
+        if self.values.entries != 1 {
+            return Err(Errno::ENOTSUPP);
+        }
+        if off >= self.values.value_len {
+            return Err(Errno::EINVAL);
+        }
+        Ok(self.values.region.base() + u64::from(off))
+    }
+
+    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+        next_index(key, self.values.entries, self.values.order)
+    }
+
+    fn copy_out(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        let off = self.values.off(0, key)?.ok_or(Errno::ENOENT)?;
+        self.values.region.read(off, value);
+        Ok(())
+    }
+
+    fn copy_in(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+        self.update(0, key, value, flags)
+    }
+}
+
+impl Ops for PercpuArray {
+    const BATCH: bool = true;
+
+    #[inline]
+    fn lookup(&self, cpu: u32, key: &[u8]) -> Result<Option<u64>, Errno> {
+        let cpu = if cpu < self.cpus { cpu } else { return Ok(None) };
+        Ok(self.values.off(cpu, key)?.map(|off| self.values.region.base() + u64::from(off)))
+    }
+
+    fn update(&self, cpu: u32, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+        self.values.set(self.values.off_to_set(cpu.min(self.cpus - 1), key, flags)?, value);
+        Ok(())
+    }
+
+    fn delete(&self, _cpu: u32, _key: &[u8]) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    fn walk(&self, cpu: u32, cursor: &mut u64) -> Result<Option<Elem>, Errno> {
+        Ok(self.values.walk(cpu.min(self.cpus - 1), cursor))
+    }
+
+    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+        next_index(key, self.values.entries, self.values.order)
+    }
+
+    fn copy_out(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        for (cpu, value) in (0..).zip(value.chunks_mut(self.values.stride as usize)) {
+            let off = self.values.off(cpu, key)?.ok_or(Errno::ENOENT)?;
+            self.values.region.read(off, value);
+        }
+        Ok(())
+    }
+
+    fn copy_in(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+        for (cpu, value) in (0..).zip(value.chunks(self.values.stride as usize)) {
+            self.values.set(self.values.off_to_set(cpu, key, flags)?, value);
+        }
+        Ok(())
+    }
+}
