@@ -9,7 +9,7 @@ pub mod maps;
 pub mod progs;
 mod world;
 
-pub use world::{Attach, Clock, ClockMode, ClockSpec, Task, Trace, TraceLimits, TraceLine, World};
+pub use world::{Attach, Clock, ClockMode, ClockSpec, PidNs, Task, Trace, TraceLimits, TraceLine, World};
 
 use mimic_abi::Size;
 use mimic_object::MapSpec;

@@ -1,7 +1,8 @@
 //! Control groups of tasks, packets and sockets, and what cgroup programs return.
 
+use crate::Linux;
 use mimic_abi::{ArgType, HelperSpec, Support, arg};
-use mimic_vm::Helper;
+use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
     Helper::listed(
@@ -28,18 +29,18 @@ pub(super) const ROWS: &[Helper] = &[
     Helper::listed(
         HelperSpec::new(79, "skb_cgroup_id").args(&[arg("skb", ArgType::Ctx)]).since(4, 18).support(NOTE),
     ),
-    Helper::listed(HelperSpec::new(80, "get_current_cgroup_id").since(4, 18).support(SOON)),
+    Helper::new(HelperSpec::new(80, "get_current_cgroup_id").since(4, 18), get_current_cgroup_id),
     Helper::listed(
         HelperSpec::new(83, "skb_ancestor_cgroup_id")
             .args(&[arg("skb", ArgType::Ctx), arg("ancestor_level", ArgType::Anything)])
             .since(4, 19)
             .support(NOTE),
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(123, "get_current_ancestor_cgroup_id")
             .args(&[arg("ancestor_level", ArgType::Anything)])
-            .since(5, 7)
-            .support(SOON),
+            .since(5, 7),
+        get_current_ancestor_cgroup_id,
     ),
     Helper::listed(
         HelperSpec::new(128, "sk_cgroup_id")
@@ -59,15 +60,49 @@ pub(super) const ROWS: &[Helper] = &[
             .since(5, 10)
             .support(NOTE),
     ),
-    Helper::listed(HelperSpec::new(186, "get_retval").since(5, 18).support(SOON)),
-    Helper::listed(
+    Helper::new(HelperSpec::new(186, "get_retval").since(5, 18).support(RETVAL), get_retval),
+    Helper::new(
         HelperSpec::new(187, "set_retval")
             .args(&[arg("retval", ArgType::Anything)])
             .since(5, 18)
-            .support(SOON),
+            .support(RETVAL),
+        set_retval,
     ),
 ];
 
 const NOTE: Support =
     Support::Refused("needs the cgroups of sockets in the emulated world, which are not there yet");
-const SOON: Support = Support::Refused("comes with the next change to this family");
+
+const RETVAL: Support =
+    Support::Partial("it is 0 at the start of a run, and only the run itself sees what was set");
+
+/// What `bpf_set_retval` set, for the length of a run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Retval(i32);
+
+fn get_current_cgroup_id(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(Linux::of(call).task(call.cpu()).cgroup_ids.last().copied().unwrap_or(0))
+}
+
+/// The id of the ancestor at a level: 0 is the root's. 0 if the task is not that deep.
+fn get_current_ancestor_cgroup_id(
+    call: &mut Call<'_>,
+    level: u64,
+    _: u64,
+    _: u64,
+    _: u64,
+    _: u64,
+) -> HelperResult {
+    let task = Linux::of(call).task(call.cpu());
+    let level = usize::try_from(level as i32).ok();
+    Ok(level.and_then(|level| task.cgroup_ids.get(level)).copied().unwrap_or(0))
+}
+
+fn get_retval(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(call.run_state::<Retval>().0 as u64)
+}
+
+fn set_retval(call: &mut Call<'_>, retval: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    call.run_state::<Retval>().0 = retval as i32;
+    Ok(0)
+}

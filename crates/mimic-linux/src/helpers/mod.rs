@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod dynptr;
+mod format;
 mod kptr;
 mod loop_;
 mod lsm;

@@ -1,16 +1,18 @@
 //! Formatted output: trace lines and strings.
 
+use super::format::{self, LINE_MAX};
 use super::row::{READ, WRITE};
+use crate::Linux;
 use mimic_abi::{ArgType, HelperFlags, HelperSpec, Support, arg, arg_or_null};
-use mimic_vm::Helper;
+use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(6, "trace_printk")
             .args(&[arg("fmt", READ), arg("fmt_size", ArgType::Size)])
             .flags(HelperFlags::GPL_ONLY)
-            .since(4, 1)
-            .support(SOON),
+            .since(4, 1),
+        trace_printk,
     ),
     Helper::listed(
         HelperSpec::new(149, "snprintf_btf")
@@ -26,7 +28,7 @@ pub(super) const ROWS: &[Helper] = &[
                 "needs a target BTF to print by; give one at load once the facade takes it",
             )),
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(165, "snprintf")
             .args(&[
                 arg_or_null("str", WRITE),
@@ -36,10 +38,10 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("data_len", ArgType::SizeOrZero),
             ])
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 13)
-            .support(SOON),
+            .since(5, 13),
+        snprintf,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(177, "trace_vprintk")
             .args(&[
                 arg("fmt", READ),
@@ -48,9 +50,39 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("data_len", ArgType::SizeOrZero),
             ])
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 16)
-            .support(SOON),
+            .since(5, 16),
+        trace_vprintk,
     ),
 ];
 
-const SOON: Support = Support::Refused("comes with the next change to this family");
+fn trace_printk(call: &mut Call<'_>, fmt: u64, len: u64, r3: u64, r4: u64, r5: u64) -> HelperResult {
+    let fmt = format::read_format(call, fmt, u64::from(len as u32))?;
+    trace(call, &fmt, &[r3, r4, r5])
+}
+
+fn trace_vprintk(call: &mut Call<'_>, fmt: u64, len: u64, data: u64, data_len: u64, _: u64) -> HelperResult {
+    let args = format::read_args(call, data, u64::from(data_len as u32))?;
+    let fmt = format::read_format(call, fmt, u64::from(len as u32))?;
+    trace(call, &fmt, &args)
+}
+
+fn trace(call: &Call<'_>, fmt: &[u8], args: &[u64]) -> HelperResult {
+    let text = format::format(call, fmt, args, LINE_MAX)?;
+    Linux::of(call).print_trace(call.cpu(), &text.bytes);
+    Ok(text.len as u64)
+}
+
+fn snprintf(call: &mut Call<'_>, to: u64, room: u64, fmt: u64, data: u64, data_len: u64) -> HelperResult {
+    let room = u64::from(room as u32);
+    let args = format::read_args(call, data, u64::from(data_len as u32))?;
+    if room != 0 {
+        call.check(to, room, true)?;
+    }
+    let fmt = format::read_const_str(call, fmt, "the format")?;
+    let mut text = format::format(call, &fmt, &args, room as usize)?;
+    if room != 0 {
+        text.bytes.push(0);
+        call.write(to, &text.bytes)?;
+    }
+    Ok(text.len.wrapping_add(1) as u64)
+}

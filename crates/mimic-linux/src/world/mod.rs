@@ -9,7 +9,7 @@ mod trace;
 
 pub use clock::{Clock, ClockMode, ClockSpec};
 pub(crate) use random::Random;
-pub use task::Task;
+pub use task::{PidNs, Task};
 pub use trace::{Trace, TraceLimits, TraceLine};
 
 use std::sync::Arc;

@@ -18,12 +18,31 @@ pub struct Task {
     pub comm: String,
     /// The ids of the control groups (version 2) that it is in: the root's first, its own last.
     pub cgroup_ids: Vec<u64>,
+    /// The pid namespace that the ids are of.
+    pub pid_ns: PidNs,
+}
+
+/// A pid namespace, by the file that stands for it (`/proc/self/ns/pid`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PidNs {
+    /// The device's number.
+    pub dev: u64,
+    /// The inode's number.
+    pub ino: u64,
+}
+
+impl Default for PidNs {
+    /// The first pid namespace, whose inode number is always the same.
+    fn default() -> PidNs {
+        PidNs { dev: 4, ino: 0xefff_fffc }
+    }
 }
 
 impl Default for Task {
     /// Root's only thread of process 1000, in the root control group.
     fn default() -> Task {
-        Task { pid: 1000, tgid: 1000, uid: 0, gid: 0, comm: "mimic".into(), cgroup_ids: vec![1] }
+        let (comm, pid_ns) = ("mimic".into(), PidNs::default());
+        Task { pid: 1000, tgid: 1000, uid: 0, gid: 0, comm, cgroup_ids: vec![1], pid_ns }
     }
 }
 
