@@ -344,6 +344,25 @@ impl Memory {
         })
     }
 
+    #[inline(always)]
+    pub(crate) fn equals_array<const N: usize>(&self, addr: u32, other: &[u8; N]) -> bool {
+        let (words, rest) = other.as_chunks::<8>();
+        let same = |(word, at): (&[u8; 8], u32)| {
+            // SAFETY: only called for bytes of a region, and regions are committed.
+            unsafe { self.cage.load::<8>(at) == u64::from_ne_bytes(*word) }
+        };
+        let whole = words.iter().zip((addr..).step_by(8)).all(same);
+        let at = addr + words.len() as u32 * 8;
+        whole
+            && match rest.first_chunk::<4>() {
+                // SAFETY: as above.
+                Some(word) if rest.len() == 4 => unsafe {
+                    self.cage.load::<4>(at) as u32 == u32::from_ne_bytes(*word)
+                },
+                _ => rest.is_empty() || self.equals(at, rest),
+            }
+    }
+
     pub(crate) fn atomic32(&self, addr: u32) -> &AtomicU32 {
         assert!(addr.is_multiple_of(4), "a 32-bit atomic at {addr:#x}");
         // SAFETY: aligned, and only called for bytes of a region, which are committed.

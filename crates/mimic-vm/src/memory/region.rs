@@ -284,6 +284,14 @@ impl Region {
         self.memory.equals(self.info.base + off, other)
     }
 
+    /// Whether the `N` bytes at `off`, a multiple of 4, equal those of `other`: 4, or a multiple of 8 at a multiple of 8. For keys of common lengths.
+    #[inline]
+    pub fn equals_array<const N: usize>(&self, off: u32, other: &[u8]) -> bool {
+        let Some(other) = other.first_chunk::<N>() else { return false };
+        self.checked(off, N as u32);
+        self.memory.equals_array(self.info.base + off, other)
+    }
+
     /// Moves bytes inside the region; the ranges may overlap.
     pub fn copy_within(&self, from: u32, to: u32, len: u32) {
         let bytes = self.to_vec(from, len);
