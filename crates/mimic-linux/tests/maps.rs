@@ -24,6 +24,8 @@ fn trie(vm: &Vm, max_entries: u32) -> Arc<MapRef> {
     vm.create_map(&MapSpec { map_flags: 1, ..spec(MapType::LpmTrie, 8, 4, max_entries) }).expect("valid")
 }
 
+const NO_PREALLOC: u32 = 1;
+
 /// A program; each `ld_imm64` that is written `lddw rN, 0x<index>ffff` becomes the address of a map.
 fn program(vm: &Arc<Vm>, text: &str, maps: &[Arc<MapRef>]) -> Arc<LoadedProgram> {
     let code = assemble(text, &()).unwrap_or_else(|errors| panic!("{text}: {errors:?}")).slots;
@@ -42,9 +44,7 @@ fn run_on(vm: &Arc<Vm>, cpu: u32, program: &Arc<LoadedProgram>) -> Outcome {
 }
 
 fn run(vm: &Arc<Vm>, text: &str, maps: &[Arc<MapRef>]) -> u64 {
-    match run_on(vm, 0, &program(vm, text, maps)) {
-        Outcome { r0, .. } => r0,
-    }
+    run_on(vm, 0, &program(vm, text, maps)).r0
 }
 
 const LOOKUP_U32: &str = "
@@ -72,6 +72,31 @@ fn a_program_counts_in_an_array() {
     assert_eq!(array.lookup_copy(&3u32.to_le_bytes(), 0), Err(Errno::ENOENT));
     assert_eq!(array.update_copy(&3u32.to_le_bytes(), &[0; 8], 0), Err(Errno::E2BIG));
     assert_eq!(array.next_key(Some(&2u32.to_le_bytes())), Err(Errno::ENOENT));
+}
+
+#[test]
+fn a_program_counts_in_a_hash() {
+    let vm = vm();
+    for flags in [0, NO_PREALLOC] {
+        let hash = vm.create_map(&MapSpec { map_flags: flags, ..spec(MapType::Hash, 4, 8, 2) }).expect("valid");
+        assert_eq!(run(&vm, LOOKUP_U32, &[hash.clone()]), 0);
+        let (one, two, three) = (1u32.to_le_bytes(), 2u32.to_le_bytes(), 3u32.to_le_bytes());
+        assert_eq!(hash.lookup_copy(&one, 0), Err(Errno::ENOENT));
+        assert_eq!(hash.update_copy(&one, &[0; 8], 2), Err(Errno::ENOENT));
+        assert_eq!(hash.update_copy(&one, &[0; 8], 1), Ok(()));
+        assert_eq!(hash.update_copy(&two, &[0; 8], 0), Ok(()));
+        assert_eq!(hash.update_copy(&three, &[0; 8], 0), Err(Errno::E2BIG));
+        for _ in 0..5 {
+            assert_eq!(run(&vm, LOOKUP_U32, &[hash.clone()]), 0);
+        }
+        assert_eq!(hash.lookup_copy(&one, 0), Ok(5u64.to_le_bytes().to_vec()));
+        assert_eq!(hash.update_copy(&one, &[9; 8], 0), Ok(()), "of a full map");
+        assert_eq!(hash.lookup_and_delete(&one, 0), Ok(vec![9; 8]));
+        assert_eq!(hash.update_copy(&three, &[0; 8], 0), Ok(()));
+        let all = hash.lookup_batch(None, 9, 0, true);
+        assert_eq!((all.count, all.error), (2, Some(Errno::ENOENT)));
+        assert_eq!(hash.next_key(None), Err(Errno::ENOENT));
+    }
 }
 
 #[test]

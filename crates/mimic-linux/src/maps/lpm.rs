@@ -7,7 +7,7 @@
 use super::array::value_access;
 use super::front::{LinuxMap, Ops};
 use super::pool::Pool;
-use super::{Maker, word, word_bytes};
+use super::{Maker, SLOTS_MAX, word, word_bytes};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use mimic_abi::uapi::update_flags::{BPF_EXIST, BPF_NOEXIST};
 use mimic_abi::{ByteOrder, Errno};
@@ -66,9 +66,9 @@ impl LpmTrie {
         maker.check_not_shared()?;
         let spec = maker.spec;
         let stride = spec.value_size.checked_next_multiple_of(8).unwrap_or(u32::MAX);
-        let room = (VALUE_BYTES_MAX / u64::from(stride)).max(2) as u32;
+        let room = (VALUE_BYTES_MAX / u64::from(stride)).clamp(2, u64::from(SLOTS_MAX)) as u32;
         // As many intermediate nodes as keys, at most.
-        let slots = spec.max_entries.saturating_mul(2).min(room).min(u32::MAX - 1);
+        let slots = spec.max_entries.saturating_mul(2).min(room);
         let part = Part { off: 0, len: spec.value_size, access: value_access(spec) };
         let layout = Layout::Slab { stride, parts: [part].into() };
         let values = maker.region("value", u64::from(slots) * u64::from(stride), layout)?;

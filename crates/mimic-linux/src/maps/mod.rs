@@ -8,14 +8,18 @@ mod array;
 mod batch;
 mod check;
 mod front;
+mod hash;
+mod hasher;
 mod lpm;
 mod pool;
 mod prog_array;
 mod ringbuf;
+mod table;
 mod types;
 
 pub use array::{Array, PercpuArray};
 pub use front::{LinuxMap, Ops};
+pub use hash::Hash;
 pub use lpm::LpmTrie;
 pub use prog_array::ProgArray;
 pub use ringbuf::{Ringbuf, RingbufPos};
@@ -26,6 +30,9 @@ use mimic_object::MapSpec;
 use mimic_vm::memory::{Layout, PAGE_LEN};
 use mimic_vm::{Map, MapEnv, MapError, MemoryError, Region};
 use std::sync::Arc;
+
+/// The most elements that are found by other means than their index.
+const SLOTS_MAX: u32 = 1 << 24;
 
 /// Makes a map, or answers as bpf(2) `BPF_MAP_CREATE` does.
 pub fn create(spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, MapError> {
@@ -86,6 +93,8 @@ fn create_in(spec: &MapSpec, env: &MapEnv, backing: Backing<'_>) -> Result<Arc<d
     match kind {
         MapType::Array => Array::create(&maker),
         MapType::PercpuArray => PercpuArray::create(&maker),
+        MapType::Hash => Hash::create(&maker, false),
+        MapType::PercpuHash => Hash::create(&maker, true),
         MapType::LpmTrie => LpmTrie::create(&maker),
         MapType::ProgArray => ProgArray::create(&maker),
         MapType::Ringbuf => Ringbuf::create(&maker),
