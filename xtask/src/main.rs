@@ -6,8 +6,11 @@
 
 mod conformance_plugin;
 mod fixtures;
+mod fuzz_smoke;
 mod host;
 mod kernel_diff;
+mod portability;
+mod sanitize;
 
 use std::process::ExitCode;
 
@@ -30,12 +33,15 @@ const COMMANDS: &[Command] = &[
         "rebuild the committed BPF objects of examples/ and tests/fixtures/",
         fixtures::run,
     ),
+    ("fuzz-smoke", "[SECONDS] [TARGET…]", "run each fuzz target for a while (a minute)", fuzz_smoke::run),
     (
         "kernel-diff",
         "[--count N] [--seed S]",
         "run random programs in the kernel and in mimic, and compare",
         kernel_diff::run,
     ),
+    ("portability", "[TRIPLE…]", "test and build the library for other machines", portability::run),
+    ("sanitize", "[address|thread]", "run the suite under the sanitizers", sanitize::run),
 ];
 
 fn main() -> ExitCode {
