@@ -4,7 +4,7 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use mimic_abi::{AttachType, ByteOrder, Errno, RawInsn};
-use mimic_object::{Contents, Init, MapSpec, Program, RefTarget};
+use mimic_object::{Contents, Init, MapOrigin, MapSpec, Program};
 
 use super::{Btf, Kernel, LoadError, Map, MapAttr, MapKind, Prog, ProgAttr, RingReader, btf, possible_cpus};
 
@@ -36,25 +36,19 @@ pub struct Parts<'a> {
     pub maps: &'a [MapSpec],
     /// The programs to load.
     pub programs: &'a [&'a Program],
-    /// The object's `.BTF` section, if it has one.
-    pub btf: Option<&'a [u8]>,
+    /// The object's types, if it has any.
+    pub btf: Option<&'a mimic_abi::btf::Btf>,
 }
 
 const F_NUMA_NODE: u32 = 1 << 2;
-const F_SLEEPABLE: u32 = 1 << 4;
-const F_XDP_HAS_FRAGS: u32 = 1 << 5;
-
-const PSEUDO_MAP_FD: u8 = 1;
-const PSEUDO_MAP_VALUE: u8 = 2;
-const PSEUDO_FUNC: u8 = 4;
 
 impl Kernel {
     /// Creates and fills the maps, loads the programs, and puts them into their slots. Refused programs are told apart from
     /// an error of the object itself, which names what failed.
     pub fn load(&self, parts: &Parts<'_>) -> Result<LoadedObject, String> {
-        let btf = parts.btf.and_then(btf::for_kernel);
+        let btf = parts.btf.and_then(|btf| btf::for_kernel(btf.bytes()));
         let btf = btf.map(|bytes| Btf::load(&bytes)).transpose().map_err(|error| format!("BTF: {error}"))?;
-        let maps = parts.maps.iter().map(create).collect::<Result<Vec<_>, _>>()?;
+        let maps = parts.maps.iter().map(|spec| create(spec, btf.as_ref())).collect::<Result<Vec<_>, _>>()?;
         for loaded in &maps {
             fill(loaded, &maps).map_err(|errno| format!("filling map {}: {errno}", loaded.spec.name))?;
         }
@@ -66,8 +60,8 @@ impl Kernel {
     }
 }
 
-fn create(spec: &MapSpec) -> Result<LoadedMap, String> {
-    let template = spec.inner.as_ref().map(|inner| create(inner)).transpose()?;
+fn create(spec: &MapSpec, btf: Option<&Btf>) -> Result<LoadedMap, String> {
+    let template = spec.inner.as_ref().map(|inner| create(inner, btf)).transpose()?;
     let mut attr = MapAttr {
         map_type: spec.map_type,
         key_size: spec.key_size,
@@ -86,7 +80,20 @@ fn create(spec: &MapSpec) -> Result<LoadedMap, String> {
         attr.max_entries = possible_cpus() as u32;
     }
     let failed = |errno: Errno| format!("creating map {}: {errno}", spec.name);
-    let map = Map::create(&attr).map_err(failed)?;
+    // Types matter for what is special in values (locks, timers, kernel pointers); many map types want none.
+    let typed = btf.filter(|_| spec.origin == MapOrigin::Btf && spec.value_type != 0).and_then(|btf| {
+        let attr = MapAttr {
+            btf_fd: btf.as_raw_fd(),
+            btf_key_type_id: spec.key_type,
+            btf_value_type_id: spec.value_type,
+            ..attr.clone()
+        };
+        Map::create(&attr).ok()
+    });
+    let map = match typed {
+        Some(map) => map,
+        None => Map::create(&attr).map_err(failed)?,
+    };
     let ring = MapKind(spec.map_type) == MapKind::RINGBUF;
     let ring = if ring { Some(RingReader::new(&map).map_err(failed)?) } else { None };
     Ok(LoadedMap { spec: spec.clone(), map, ring })
@@ -131,7 +138,8 @@ fn fill_programs(
 
 fn load(program: &Program, maps: &[LoadedMap], btf: Option<&Btf>) -> Result<Prog, LoadError> {
     let not_here = |log: String| LoadError { errno: Errno::EINVAL, log };
-    let code = resolve(program, maps).map_err(not_here)?;
+    let fds: Vec<RawFd> = maps.iter().map(|loaded| loaded.map.as_raw_fd()).collect();
+    let code = program.code_for_bpf(&fds).map_err(|map| not_here(format!("no map {map}")))?;
     let insns = RawInsn::write_all(&code, ByteOrder::NATIVE);
     let known = btf.is_some() && program.funcs.iter().all(|func| func.type_id != 0);
     let func_info: Vec<u8> = match known {
@@ -141,13 +149,6 @@ fn load(program: &Program, maps: &[LoadedMap], btf: Option<&Btf>) -> Result<Prog
         false => Vec::new(),
     };
     let btf_fd: RawFd = if known { btf.map_or(0, AsRawFd::as_raw_fd) } else { 0 };
-    let mut prog_flags = 0;
-    if program.sleepable {
-        prog_flags |= F_SLEEPABLE;
-    }
-    if program.section.starts_with("xdp.frags") {
-        prog_flags |= F_XDP_HAS_FRAGS;
-    }
     let Some(prog_type) = program.prog_type else {
         return Err(not_here(format!("section {} names no program type", program.section)));
     };
@@ -156,36 +157,11 @@ fn load(program: &Program, maps: &[LoadedMap], btf: Option<&Btf>) -> Result<Prog
         insns: &insns,
         license: &program.license,
         name: &program.name,
-        prog_flags,
+        prog_flags: program.prog_flags,
+        attach_btf_id: program.attach_btf_id,
         expected_attach_type: program.attach_type.map_or(0, AttachType::id),
         btf_fd,
         func_info: &func_info,
         ..ProgAttr::default()
     })
-}
-
-/// The code with descriptors in its references.
-fn resolve(program: &Program, maps: &[LoadedMap]) -> Result<Vec<RawInsn>, String> {
-    let mut code = program.code.clone();
-    for reference in &program.refs {
-        let at = reference.pc as usize;
-        let Some([low, high]) = code.get_mut(at..at + 2) else {
-            return Err(format!("pc {at}: a reference past the end"));
-        };
-        let map = |index: usize| maps.get(index).ok_or_else(|| format!("pc {at}: no map {index}"));
-        match &reference.target {
-            RefTarget::Map(index) => (low.src, low.imm) = (PSEUDO_MAP_FD, map(*index)?.map.as_raw_fd()),
-            RefTarget::MapValue { map: index, off } => {
-                (low.src, low.imm, high.imm) = (PSEUDO_MAP_VALUE, map(*index)?.map.as_raw_fd(), *off as i32);
-            }
-            RefTarget::Func(pc) => (low.src, low.imm) = (PSEUDO_FUNC, *pc as i32 - (at as i32 + 1)),
-            RefTarget::Ksym { name, .. } => {
-                return Err(format!("pc {at}: the oracle resolves no kernel symbols ({name})"));
-            }
-            RefTarget::Kfunc { name, .. } => {
-                return Err(format!("pc {at}: the oracle resolves no kernel functions ({name})"));
-            }
-        }
-    }
-    Ok(code)
 }

@@ -1,10 +1,12 @@
 //! What a program of a fixture did, in the kernel or in mimic, in one form for both: to record, to compare, to explain.
 
+mod fixtures;
 mod inputs;
 mod json;
 mod known;
 mod packets;
 
+pub use fixtures::{Fixture, fixture_files};
 pub use inputs::{Input, inputs};
 pub use known::{Known, KnownList};
 pub use packets::{Packet, packets};

@@ -1,0 +1,43 @@
+//! The objects that are compared: the examples and the fixtures.
+
+use std::path::{Path, PathBuf};
+
+use mimic_object::{Object, Program, Target};
+
+/// An object with its programs linked.
+#[derive(Debug)]
+pub struct Fixture {
+    /// The file's name.
+    pub name: String,
+    /// The object.
+    pub object: Object,
+    /// Its programs, in its order.
+    pub programs: Vec<Program>,
+}
+
+/// The files, by name.
+pub fn fixture_files() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in [root.join("../examples"), root.join("fixtures")] {
+        let entries =
+            std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let paths = entries.flatten().map(|entry| entry.path());
+        files.extend(paths.filter(|path| path.to_str().is_some_and(|path| path.ends_with(".bpf.o"))));
+    }
+    files.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    files
+}
+
+impl Fixture {
+    /// Opens an object and links all its programs for `target`. The error is the reader's.
+    pub fn open(path: &Path, target: &Target) -> Result<Fixture, String> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let fail = |error: &dyn std::fmt::Display| format!("{name}: {error}");
+        let bytes = std::fs::read(path).map_err(|error| fail(&error))?;
+        let object = Object::parse(&bytes).map_err(|errors| fail(&errors))?;
+        let link = |spec| object.link_spec(spec, target).map_err(|errors| fail(&errors));
+        let programs = object.programs.iter().map(link).collect::<Result<_, _>>()?;
+        Ok(Fixture { name, object, programs })
+    }
+}
