@@ -4,9 +4,13 @@ use serde_json::{Map, Value, json};
 
 use super::{MapRecord, ObjectRecord, ProgramRecord, RunRecord};
 
-/// Lower-case hexadecimal, two digits a byte.
+/// Lower-case hexadecimal, two digits a byte; zeros at the end, if they are many, as `+` and their number.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let zeros = bytes.len() - used;
+    let (shown, tail) =
+        if zeros > 8 { (&bytes[..used], format!("+{zeros}")) } else { (bytes, String::new()) };
+    shown.iter().map(|byte| format!("{byte:02x}")).chain([tail]).collect()
 }
 
 impl ObjectRecord {
@@ -126,7 +130,12 @@ fn number(value: &Value, key: &str) -> Result<i64, String> {
 }
 
 fn unhex(value: &Value) -> Result<Vec<u8>, String> {
+    /// Longer than any value of a fixture.
+    const ZEROS_MAX: usize = 1 << 20;
     let text = value.as_str().ok_or_else(|| format!("{value} is not hexadecimal"))?;
+    let (text, zeros) = text.split_once('+').unwrap_or((text, "0"));
+    let zeros = zeros.parse().ok().filter(|zeros| *zeros <= ZEROS_MAX);
+    let zeros = zeros.ok_or_else(|| format!("{value} has no good number of zeros"))?;
     let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
     let pair = |pair: &[u8]| match pair {
         [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
@@ -154,7 +163,7 @@ mod tests {
         let map = MapRecord {
             name: "m".into(),
             map_type: 1,
-            entries: vec![(vec![1], vec![]), (vec![2], vec![3, 4])],
+            entries: vec![(vec![1], vec![]), (vec![2], vec![3, 4]), (vec![0; 20], vec![5, 0])],
         };
         let refused = ProgramRecord { name: "no".into(), prog_type: 6, load: 13, ..ProgramRecord::default() };
         let loaded = ProgramRecord {
