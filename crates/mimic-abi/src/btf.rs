@@ -32,6 +32,7 @@ mod layout;
 mod list;
 mod parse;
 mod print;
+mod raw;
 mod value;
 
 pub mod ext;
@@ -54,6 +55,7 @@ pub use kind::{
 };
 pub use list::{Iter, List};
 pub use print::{Json, Text};
+pub use raw::{RawJson, RawText};
 pub use value::Value;
 
 /// The most bytes of BTF that are read; a kernel's are 5 to 10 MiB.

@@ -393,3 +393,46 @@ fn core_kinds_have_their_numbers() {
     }
     assert_eq!(CoreKind::from_raw(13), None);
 }
+
+#[test]
+fn raw_lists_have_bpftools_words() {
+    let mut b = BtfBuilder::new();
+    let int = b.int("int", 4, IntEncoding::SIGNED);
+    b.structure("s", 8, [Field::new("a", int, 0), Field::bits("", int, 35, 2)]);
+    b.enumeration("e", 4, false, [("BIG", 0xffff_ffff)]);
+    b.enumeration64("e64", 8, true, [("MINUS", -5)]);
+    b.func_proto(TypeId::VOID, [("x", int)]);
+    let var = b.var("v", int, Linkage::Global);
+    b.datasec(".bss", 4, [DatasecEntry { ty: var, off: 0, size: 4 }]);
+    b.decl_tag("t\"ag", DeclTag { ty: int, component: None, attribute: false });
+    let btf = parse(&b, Little);
+    let text = "\
+[1] INT 'int' size=4 bits_offset=0 nr_bits=32 encoding=SIGNED
+[2] STRUCT 's' size=8 vlen=2
+\t'a' type_id=1 bits_offset=0
+\t'(anon)' type_id=1 bits_offset=35 bitfield_size=2
+[3] ENUM 'e' encoding=UNSIGNED size=4 vlen=1
+\t'BIG' val=4294967295
+[4] ENUM64 'e64' encoding=SIGNED size=8 vlen=1
+\t'MINUS' val=-5LL
+[5] FUNC_PROTO '(anon)' ret_type_id=0 vlen=1
+\t'x' type_id=1
+[6] VAR 'v' type_id=1, linkage=global
+[7] DATASEC '.bss' size=4 vlen=1
+\ttype_id=6 offset=0 size=4 (VAR 'v')
+[8] DECL_TAG 't\"ag' type_id=1 component_idx=-1
+";
+    assert_eq!(btf.raw_text().to_string(), text);
+    let json = concat!(
+        r#"{"types":[{"id":1,"kind":"INT","name":"int","size":4,"bits_offset":0,"nr_bits":32,"encoding":"SIGNED"},"#,
+        r#"{"id":2,"kind":"STRUCT","name":"s","size":8,"vlen":2,"members":[{"name":"a","type_id":1,"bits_offset":0},"#,
+        r#"{"name":"(anon)","type_id":1,"bits_offset":35,"bitfield_size":2}]},"#,
+        r#"{"id":3,"kind":"ENUM","name":"e","encoding":"UNSIGNED","size":4,"vlen":1,"values":[{"name":"BIG","val":4294967295}]},"#,
+        r#"{"id":4,"kind":"ENUM64","name":"e64","encoding":"SIGNED","size":8,"vlen":1,"values":[{"name":"MINUS","val":-5}]},"#,
+        r#"{"id":5,"kind":"FUNC_PROTO","name":"(anon)","ret_type_id":0,"vlen":1,"params":[{"name":"x","type_id":1}]},"#,
+        r#"{"id":6,"kind":"VAR","name":"v","type_id":1,"linkage":"global"},"#,
+        r#"{"id":7,"kind":"DATASEC","name":".bss","size":4,"vlen":1,"vars":[{"type_id":6,"offset":0,"size":4}]},"#,
+        r#"{"id":8,"kind":"DECL_TAG","name":"t\"ag","type_id":1,"component_idx":-1}]}"#,
+    );
+    assert_eq!(btf.raw_json().to_string(), json);
+}
