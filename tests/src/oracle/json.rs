@@ -134,7 +134,7 @@ fn unhex(value: &Value) -> Result<Vec<u8>, String> {
     const ZEROS_MAX: usize = 1 << 20;
     let text = value.as_str().ok_or_else(|| format!("{value} is not hexadecimal"))?;
     let (text, zeros) = text.split_once('+').unwrap_or((text, "0"));
-    let zeros = zeros.parse().ok().filter(|zeros| *zeros <= ZEROS_MAX);
+    let zeros = zeros.parse::<usize>().ok().filter(|zeros| *zeros <= ZEROS_MAX);
     let zeros = zeros.ok_or_else(|| format!("{value} has no good number of zeros"))?;
     let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
     let pair = |pair: &[u8]| match pair {
