@@ -11,6 +11,7 @@ mod host;
 mod kernel_diff;
 mod portability;
 mod sanitize;
+mod selftests;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,12 @@ const COMMANDS: &[Command] = &[
     ),
     ("portability", "[TRIPLE…]", "test and build the library for other machines", portability::run),
     ("sanitize", "[address|thread]", "run the suite under the sanitizers", sanitize::run),
+    (
+        "selftests",
+        "DIR [--out FOLDER] [--all]",
+        "open the kernel tree's own test objects, beside libbpf",
+        selftests::run,
+    ),
 ];
 
 fn main() -> ExitCode {
