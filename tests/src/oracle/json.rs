@@ -141,11 +141,10 @@ fn unhex(value: &Value) -> Result<Vec<u8>, String> {
         [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
         _ => None,
     };
-    text.as_bytes()
-        .chunks(2)
-        .map(pair)
-        .collect::<Option<_>>()
-        .ok_or_else(|| format!("{text:?} is not hexadecimal"))
+    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
+    let mut bytes = bytes.ok_or_else(|| format!("{text:?} is not hexadecimal"))?;
+    bytes.resize(bytes.len() + zeros, 0);
+    Ok(bytes)
 }
 
 #[cfg(test)]
