@@ -138,7 +138,6 @@ impl Emulator for Linux {
     }
 
     fn run_ended(&self, call: &mut Call<'_>) -> Result<(), Trap> {
-        let _ = call;
-        Ok(())
+        helpers::spin::check_released(call)
     }
 }

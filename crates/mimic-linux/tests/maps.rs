@@ -78,7 +78,8 @@ fn a_program_counts_in_an_array() {
 fn a_program_counts_in_a_hash() {
     let vm = vm();
     for flags in [0, NO_PREALLOC] {
-        let hash = vm.create_map(&MapSpec { map_flags: flags, ..spec(MapType::Hash, 4, 8, 2) }).expect("valid");
+        let hash =
+            vm.create_map(&MapSpec { map_flags: flags, ..spec(MapType::Hash, 4, 8, 2) }).expect("valid");
         assert_eq!(run(&vm, LOOKUP_U32, &[hash.clone()]), 0);
         let (one, two, three) = (1u32.to_le_bytes(), 2u32.to_le_bytes(), 3u32.to_le_bytes());
         assert_eq!(hash.lookup_copy(&one, 0), Err(Errno::ENOENT));

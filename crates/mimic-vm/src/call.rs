@@ -133,6 +133,11 @@ impl<'a> Call<'a> {
         self.state.run_state()
     }
 
+    /// The same, if it was asked for in this run.
+    pub fn run_state_if<T: Any + Send>(&mut self) -> Option<&mut T> {
+        self.state.run_state_if()
+    }
+
     /// The run's context, if it is a `C`.
     pub fn context<C: Context>(&mut self) -> Option<&mut C> {
         (&mut *self.context as &mut dyn Any).downcast_mut()
@@ -176,6 +181,22 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn store(&self, addr: u64, size: Size, value: u64) -> Result<(), Trap> {
         self.state.view.store(addr, size, value).map_err(|error| self.access(error))
+    }
+
+    /// Replaces the word (4 or 8 bytes, aligned) at `addr` by what `change` makes of it, in one step; answers the old value.
+    /// `None` leaves it.
+    pub fn atomic_update(
+        &self,
+        addr: u64,
+        size: Size,
+        change: impl Fn(u64) -> Option<u64>,
+    ) -> Result<u64, Trap> {
+        let len = size.bytes() as u64;
+        if len < 4 || !addr.is_multiple_of(len) {
+            return Err(FaultKind::Misaligned { addr, len: len as u32 }.into());
+        }
+        let at = self.state.view.check(addr, len, true).map_err(|error| self.access(error))?;
+        Ok(self.state.view.memory().atomic_update(at, size, change))
     }
 
     /// Copies guest bytes out.

@@ -437,6 +437,11 @@ impl State {
         Outcome { r0: self.regs[0], insns: self.insns, tail_calls: self.tail_calls }
     }
 
+    pub(crate) fn run_state_if<T: Any>(&mut self) -> Option<&mut T> {
+        let id = TypeId::of::<T>();
+        self.run_state.iter_mut().find(|(known, _)| *known == id)?.1.downcast_mut()
+    }
+
     pub(crate) fn run_state<T: Any + Send + Default>(&mut self) -> &mut T {
         let id = TypeId::of::<T>();
         let at = match self.run_state.iter().position(|(known, _)| *known == id) {

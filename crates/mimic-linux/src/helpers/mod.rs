@@ -18,7 +18,7 @@ mod seq;
 mod sock;
 mod sockmap;
 mod sockopt;
-mod spin;
+pub(crate) mod spin;
 mod storage;
 mod string;
 mod sys;

@@ -1,8 +1,9 @@
 //! What tracing programs ask of the place they are attached to.
 
 use super::row::WRITE;
+use crate::Linux;
 use mimic_abi::{ArgType, HelperFlags, HelperSpec, MemAccess, MemLen, Support, arg, arg_or_null};
-use mimic_vm::Helper;
+use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
     Helper::listed(
@@ -73,18 +74,16 @@ pub(super) const ROWS: &[Helper] = &[
             .since(5, 10)
             .support(Support::Refused("needs the files of the emulated world, which are not there yet")),
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(173, "get_func_ip")
             .args(&[arg("ctx", ArgType::Ctx)])
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 15)
-            .support(SOON),
+            .since(5, 15),
+        get_func_ip,
     ),
-    Helper::listed(
-        HelperSpec::new(174, "get_attach_cookie")
-            .args(&[arg("ctx", ArgType::Ctx)])
-            .since(5, 15)
-            .support(SOON),
+    Helper::new(
+        HelperSpec::new(174, "get_attach_cookie").args(&[arg("ctx", ArgType::Ctx)]).since(5, 15),
+        get_attach_cookie,
     ),
     Helper::listed(
         HelperSpec::new(176, "get_branch_snapshot")
@@ -122,4 +121,11 @@ const NOTE: Support =
 const NOTE_2: Support =
     Support::Refused("needs tracing program types and their contexts, which are not there yet");
 const NOTE_3: Support = Support::Refused("needs the branch records of a CPU: only from a captured context");
-const SOON: Support = Support::Refused("comes with the next change to this family");
+
+fn get_func_ip(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(Linux::of(call).attach().func_ip)
+}
+
+fn get_attach_cookie(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(Linux::of(call).attach().cookie)
+}
