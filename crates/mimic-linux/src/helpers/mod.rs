@@ -9,6 +9,7 @@ mod lsm;
 mod lwt;
 mod map;
 mod pending;
+mod perf;
 mod print;
 mod probe;
 mod rc;
@@ -40,6 +41,7 @@ const FAMILIES: &[&[Helper]] = &[
     lsm::ROWS,
     lwt::ROWS,
     map::ROWS,
+    perf::ROWS,
     print::ROWS,
     probe::ROWS,
     rc::ROWS,

@@ -6,24 +6,40 @@
 
 mod array;
 mod batch;
+mod bloom;
 mod check;
 mod front;
 mod hash;
 mod hasher;
+mod lists;
 mod lpm;
+mod lru;
+mod lru_hash;
+mod map_of_maps;
+mod perf;
 mod pool;
 mod prog_array;
+mod queue;
+mod redirect;
 mod ringbuf;
 mod table;
 mod types;
+mod user_ringbuf;
 
 pub use array::{Array, PercpuArray};
+pub use bloom::BloomFilter;
 pub use front::{LinuxMap, Ops};
 pub use hash::Hash;
 pub use lpm::LpmTrie;
+pub use lru_hash::LruHash;
+pub use map_of_maps::{ArrayOfMaps, HashOfMaps};
+pub use perf::{PerfEventArray, PerfSample};
 pub use prog_array::ProgArray;
+pub use queue::Queue;
+pub use redirect::{RedirectMap, Target, redirect_map};
 pub use ringbuf::{Ringbuf, RingbufPos};
 pub use types::{ROWS, row};
+pub use user_ringbuf::{Sample, UserRingbuf};
 
 use mimic_abi::{ByteOrder, Errno, MapType, Support};
 use mimic_object::MapSpec;
@@ -59,7 +75,7 @@ pub fn shared_len(spec: &MapSpec) -> Option<u64> {
             let bytes = u64::from(spec.value_size).next_multiple_of(8) * u64::from(spec.max_entries);
             Some(bytes.next_multiple_of(page))
         }
-        MapType::Ringbuf => Some(2 * page + 2 * u64::from(spec.max_entries)),
+        MapType::Ringbuf | MapType::UserRingbuf => Some(2 * page + 2 * u64::from(spec.max_entries)),
         _ => None,
     }
 }
@@ -95,9 +111,21 @@ fn create_in(spec: &MapSpec, env: &MapEnv, backing: Backing<'_>) -> Result<Arc<d
         MapType::PercpuArray => PercpuArray::create(&maker),
         MapType::Hash => Hash::create(&maker, false),
         MapType::PercpuHash => Hash::create(&maker, true),
+        MapType::LruHash => LruHash::create(&maker, false),
+        MapType::LruPercpuHash => LruHash::create(&maker, true),
         MapType::LpmTrie => LpmTrie::create(&maker),
+        MapType::Queue => Queue::create(&maker, false),
+        MapType::Stack => Queue::create(&maker, true),
+        MapType::BloomFilter => BloomFilter::create(&maker),
+        MapType::ArrayOfMaps => ArrayOfMaps::create(&maker),
+        MapType::HashOfMaps => HashOfMaps::create(&maker),
+        MapType::PerfEventArray => PerfEventArray::create(&maker),
+        MapType::Devmap | MapType::DevmapHash | MapType::Cpumap | MapType::Xskmap => {
+            RedirectMap::create(&maker, kind)
+        }
         MapType::ProgArray => ProgArray::create(&maker),
         MapType::Ringbuf => Ringbuf::create(&maker),
+        MapType::UserRingbuf => UserRingbuf::create(&maker),
         _ => {
             let why = format!("maps of type {} are not there yet", kind.word());
             Err(MapError::new(Errno::EINVAL, why))

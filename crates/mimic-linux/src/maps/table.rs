@@ -8,8 +8,8 @@ use super::array::value_access;
 use super::hasher::Hasher;
 use super::{Maker, SLOTS_MAX};
 use core::sync::atomic::{AtomicU64, Ordering, fence};
+use mimic_abi::Errno;
 use mimic_abi::uapi::map_flags::BPF_F_ZERO_SEED;
-use mimic_abi::{Errno, Size};
 use mimic_vm::memory::{Access, Layout, Part, zeroed64};
 use mimic_vm::{MapError, Region};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -247,11 +247,6 @@ impl Table {
             let len = value.len().min(self.value_len);
             self.region.read(self.value_at(slot, cpu), &mut value[..len]);
         }
-    }
-
-    /// A number at the start of a slot's value.
-    pub(super) fn set_word(&self, slot: u32, word: u32) {
-        self.region.store(self.value_at(slot, 0), Size::W, u64::from(word));
     }
 
     /// The slots in a bucket, in the order of its chain.

@@ -97,7 +97,7 @@ pub const ROWS: &[MapTypeSpec] = &[
         .key(SizeRule::WORD)
         .value(SizeRule::OneOf(&[4, 8]))
         .flags(BPF_F_NUMA_NODE)
-        .ops(MapOps::REDIRECT.and(MapOps::LOOKUP), KEYS),
+        .ops(MapOps::REDIRECT, KEYS),
     MapTypeSpec::new(MapType::Xskmap, "AF_XDP sockets by index, to redirect to")
         .since(4, 18)
         .key(SizeRule::WORD)

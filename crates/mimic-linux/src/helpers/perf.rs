@@ -1,0 +1,108 @@
+//! Perf events: samples to users. bpf-helpers(7), perf_event_open(2).
+
+use super::map::with_bytes;
+use super::row::{READ, WRITE};
+use crate::maps::{LinuxMap, PerfEventArray};
+use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, ProgType, Size, Support, arg};
+use mimic_vm::{Call, Helper, HelperResult, Trap};
+
+pub(super) const ROWS: &[Helper] = &[
+    Helper::listed(
+        HelperSpec::new(22, "perf_event_read")
+            .args(&[arg("map", ArgType::ConstMapPtr), arg("flags", ArgType::Anything)])
+            .flags(HelperFlags::GPL_ONLY)
+            .since(4, 3)
+            .support(NO_COUNTERS),
+    ),
+    Helper::new(
+        HelperSpec::new(25, "perf_event_output")
+            .args(&[
+                arg("ctx", ArgType::Ctx),
+                arg("map", ArgType::ConstMapPtr),
+                arg("flags", ArgType::Anything),
+                arg("data", READ),
+                arg("size", ArgType::SizeOrZero),
+            ])
+            .flags(HelperFlags::GPL_ONLY)
+            .since(4, 4),
+        perf_event_output,
+    ),
+    Helper::listed(
+        HelperSpec::new(55, "perf_event_read_value")
+            .args(&[
+                arg("map", ArgType::ConstMapPtr),
+                arg("flags", ArgType::Anything),
+                arg("buf", WRITE),
+                arg("buf_size", ArgType::Size),
+            ])
+            .flags(HelperFlags::GPL_ONLY)
+            .since(4, 15)
+            .support(NO_COUNTERS),
+    ),
+];
+
+const NO_COUNTERS: Support = Support::Refused("there are no hardware or software counters to read");
+/// `BPF_F_CTXLEN_MASK`: how much of the packet is to follow the data, in bytes.
+const CTX_LEN_MASK: u64 = 0xf_ffff << 32;
+/// `BPF_F_INDEX_MASK`.
+const INDEX_MASK: u64 = 0xffff_ffff;
+
+fn perf_event_output(
+    call: &mut Call<'_>,
+    context: u64,
+    map: u64,
+    flags: u64,
+    data: u64,
+    size: u64,
+) -> HelperResult {
+    let array = call.map_as::<LinuxMap<PerfEventArray>>(map)?.ops();
+    let packet_len = (flags & CTX_LEN_MASK) >> 32;
+    let packet = packet(call);
+    let allowed = if packet.is_some() { INDEX_MASK | CTX_LEN_MASK } else { INDEX_MASK };
+    if flags & !allowed != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let bytes = match packet {
+        Some(packet) if packet_len > 0 => packet_bytes(call, context, packet, packet_len)?,
+        _ => Vec::new(),
+    };
+    let Ok(len) = u32::try_from(size) else { return Err(Errno::E2BIG.into()) };
+    with_bytes(call, data, len, |data| {
+        array.output(call.cpu(), flags as u32, data, &bytes)?;
+        Ok(0)
+    })
+}
+
+/// Offsets in a context of the packet's first address and of the address after its last byte.
+#[derive(Clone, Copy)]
+struct PacketFields {
+    data: u64,
+    data_end: u64,
+}
+
+/// Where a program's context says where its packet is; none for programs without packets.
+fn packet(call: &Call<'_>) -> Option<PacketFields> {
+    match call.program().linked().prog_type? {
+        ProgType::Xdp => Some(PacketFields { data: 0, data_end: 4 }),
+        ProgType::SocketFilter
+        | ProgType::SchedCls
+        | ProgType::SchedAct
+        | ProgType::CgroupSkb
+        | ProgType::LwtIn
+        | ProgType::LwtOut
+        | ProgType::LwtXmit
+        | ProgType::LwtSeg6local
+        | ProgType::SkSkb => Some(PacketFields { data: 76, data_end: 80 }),
+        _ => None,
+    }
+}
+
+/// The packet's first bytes; `EFAULT` if it has fewer.
+fn packet_bytes(call: &Call<'_>, context: u64, packet: PacketFields, len: u64) -> Result<Vec<u8>, Trap> {
+    let data = call.load(context.wrapping_add(packet.data), Size::W)?;
+    let end = call.load(context.wrapping_add(packet.data_end), Size::W)?;
+    if len > end.saturating_sub(data) {
+        return Err(Errno::EFAULT.into());
+    }
+    call.read_vec(data, len)
+}
