@@ -28,6 +28,8 @@ pub enum CtxAccess {
     ReadWriteWhole,
     /// Read and write parts.
     ReadWrite,
+    /// Read and write the whole field at its own size only.
+    Whole,
 }
 
 /// A context structure.
@@ -72,6 +74,7 @@ impl CtxLayout {
                 }
             }
             CtxAccess::ReadWrite => part,
+            CtxAccess::Whole => whole,
         }
     }
 }
