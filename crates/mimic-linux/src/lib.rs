@@ -6,6 +6,7 @@
 
 pub mod helpers;
 pub mod maps;
+pub mod net;
 pub mod progs;
 mod world;
 

@@ -1,10 +1,31 @@
-//! Linux's program types: contexts, their layouts, what return values mean.
+//! Linux's program types: contexts, their layouts, what return values mean, and `BPF_PROG_TEST_RUN`.
 
-use mimic_abi::Size;
-use mimic_vm::{Call, HelperResult};
+pub mod layout;
 
-/// A legacy packet load (`BPF_ABS`, `BPF_IND`) of the program types that have packets.
-pub fn packet_load(call: &mut Call<'_>, off: i64, size: Size) -> HelperResult {
-    let _ = (off, size);
-    Err(call.unsupported("the context has no packet for legacy packet loads"))
+mod packet_load;
+mod raw;
+mod skb;
+mod types;
+mod xdp;
+
+pub use packet_load::packet_load;
+pub use raw::RawTracepointContext;
+pub use skb::{SkbContext, SkbFields, SkbSock, SkbStart};
+pub use types::{CGROUP_SKB_CODES, LWT_CODES, PROG_TYPES, TC_ACTIONS, XDP_ACTIONS, spec};
+pub use xdp::{Xdp, XdpContext};
+
+use mimic_abi::ProgType;
+use mimic_vm::{Context, RawContext};
+
+/// The context that a program of this type gets for a packet, when nothing else is said: a received Ethernet frame for types that see
+/// packets, plain bytes for others.
+pub fn context_for_packet(prog_type: Option<ProgType>, frame: &[u8]) -> Box<dyn Context> {
+    use ProgType::*;
+    match prog_type {
+        Some(Xdp) => Box::new(XdpContext::packet(frame)),
+        Some(SchedCls | SchedAct | SocketFilter | CgroupSkb | LwtIn | LwtOut | LwtXmit | LwtSeg6local) => {
+            Box::new(SkbContext::packet(frame))
+        }
+        Some(_) | None => Box::new(RawContext::with_len(frame)),
+    }
 }

@@ -12,6 +12,7 @@ pub(crate) use random::Random;
 pub use task::{PidNs, Task};
 pub use trace::{Trace, TraceLimits, TraceLine};
 
+use crate::net::Devices;
 use std::sync::Arc;
 
 /// The world at the start.
@@ -32,6 +33,8 @@ pub struct World {
     pub numa_nodes: Vec<u32>,
     /// The task that each CPU runs, by CPU number. CPUs beyond the list run the last of it, or [`Task::default`].
     pub tasks: Vec<Task>,
+    /// The network devices.
+    pub devices: Devices,
     /// How the program was attached.
     pub attach: Attach,
     /// How much trace output is kept.

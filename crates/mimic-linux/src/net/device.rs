@@ -1,0 +1,59 @@
+//! `Device`: a network device of the world, as far as programs see it.
+
+/// A network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its index, from 1.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: String,
+    /// The longest payload of its link layer, in bytes.
+    pub mtu: u32,
+    /// Bytes of its link-layer header.
+    pub hard_header_len: u32,
+    /// Its link-layer address.
+    pub addr: [u8; 6],
+    /// Whether it is up: a device that is down takes no packets.
+    pub up: bool,
+    /// Receive queues.
+    pub rx_queues: u32,
+}
+
+impl Device {
+    /// The loopback device of an empty network namespace: down.
+    pub fn lo() -> Device {
+        Device {
+            ifindex: 1,
+            name: "lo".into(),
+            mtu: 65536,
+            hard_header_len: 14,
+            addr: [0; 6],
+            up: false,
+            rx_queues: 1,
+        }
+    }
+
+    /// An Ethernet device that is up.
+    pub fn ethernet(ifindex: u32, name: &str) -> Device {
+        let [_, _, hi, lo] = ifindex.to_be_bytes();
+        let addr = [2, 0, 0, 0, hi, lo];
+        Device { ifindex, name: name.into(), mtu: 1500, hard_header_len: 14, addr, up: true, rx_queues: 1 }
+    }
+}
+
+/// The devices of a world. A new one has `lo` only, as an empty network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Devices(pub Vec<Device>);
+
+impl Default for Devices {
+    fn default() -> Devices {
+        Devices(vec![Device::lo()])
+    }
+}
+
+impl Devices {
+    /// The device of this index.
+    pub fn by_index(&self, ifindex: u32) -> Option<&Device> {
+        self.0.iter().find(|device| device.ifindex == ifindex)
+    }
+}

@@ -1,0 +1,163 @@
+//! `SkBuff`: a packet in guest memory with what the network stack knows of it. Mirrors `struct sk_buff`.
+//!
+//! What programs can write in `__sk_buff` (mark, cb, …) lives in guest memory only; the rest is here, and `publish` copies what programs
+//! can read of it to their context. Offsets are in bytes from the start of the region.
+
+mod bytes;
+mod checksum;
+mod room;
+mod vlan;
+
+use super::PACKET_LEN_MAX;
+use mimic_abi::{ByteOrder, Errno, Size};
+use mimic_vm::Region;
+use mimic_vm::memory::Layout;
+use std::sync::Arc;
+
+/// Room before and after a new packet, so that most programs never need more.
+pub(crate) const SLACK: u32 = 256;
+
+/// What is known of a packet's checksum, `ip_summed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Checksum {
+    /// Nothing: `CHECKSUM_NONE`.
+    #[default]
+    None,
+    /// It is good: `CHECKSUM_UNNECESSARY`, and how many more levels are.
+    Unnecessary(u8),
+    /// The sum over the packet from the network header on: `CHECKSUM_COMPLETE`.
+    Complete(u32),
+}
+
+/// A packet in guest memory.
+#[derive(Debug)]
+pub struct SkBuff {
+    pub(crate) region: Arc<Region>,
+    pub(crate) md: Arc<Region>,
+    /// Where programs say that the packet begins.
+    pub(crate) data: u32,
+    /// Bytes from `data` on that programs can point at.
+    pub(crate) head_len: u32,
+    /// Bytes from `data` on.
+    pub(crate) len: u32,
+    pub(crate) mac: u32,
+    pub(crate) network: u32,
+    pub(crate) transport: Option<u32>,
+    pub(crate) protocol: u16,
+    /// Tag protocol and control information of a tag that is not in the packet's bytes.
+    pub(crate) vlan: Option<(u16, u16)>,
+    pub(crate) pkt_type: u8,
+    pub(crate) hash: Option<u32>,
+    pub(crate) checksum: Checksum,
+    pub(crate) encapsulation: bool,
+    pub(crate) gso_type: u32,
+    pub(crate) gso_size: u16,
+    pub(crate) gso_segs: u16,
+    pub(crate) tstamp_type: u8,
+    /// Whether `data_end` and `data_meta` were worked out.
+    pub(crate) direct: bool,
+    pub(crate) writable: bool,
+}
+
+impl SkBuff {
+    /// Bytes between the packet's first byte and its network header; negative if that lies before.
+    pub fn network_off(&self) -> i64 {
+        i64::from(self.network) - i64::from(self.data)
+    }
+
+    /// Bytes of the link-layer header.
+    pub fn mac_header_len(&self) -> u32 {
+        self.network.wrapping_sub(self.mac)
+    }
+
+    /// Whether the packet stands for several: `skb_is_gso`.
+    pub fn is_gso(&self) -> bool {
+        self.gso_size != 0
+    }
+
+    /// Copies the whole packet out.
+    pub fn copy_out(&self, to: &mut Vec<u8>) {
+        to.clear();
+        to.resize(self.len as usize, 0);
+        self.region.read(self.data, to);
+    }
+
+    /// Makes the region's bounds and the context's fields those of the buffer.
+    pub(crate) fn publish(&mut self) {
+        self.direct = true;
+        self.publish_as_is();
+    }
+
+    /// The same, but `data_end` stays 0 as long as nobody has worked it out.
+    pub(crate) fn publish_as_is(&self) {
+        self.region.set_bounds(self.data, self.data + self.head_len);
+        let base = self.region.base();
+        let (data, end) = (base + u64::from(self.data), base + u64::from(self.data + self.head_len));
+        let (end, meta) = if self.direct { (end, data) } else { (0, 0) };
+        let (vlan_proto, vlan_tci) = self.vlan.unwrap_or((0, 0));
+        let fields = [
+            (0, u64::from(self.len)),
+            (4, u64::from(self.pkt_type)),
+            (16, self.net16(self.protocol)),
+            (20, u64::from(self.vlan.is_some())),
+            (24, u64::from(vlan_tci)),
+            (28, self.net16(vlan_proto)),
+            (68, u64::from(self.hash.unwrap_or(0))),
+            (76, data),
+            (80, end),
+            (140, meta),
+            (164, u64::from(self.gso_segs)),
+            (176, u64::from(self.gso_size)),
+        ];
+        for (off, value) in fields {
+            self.md.store(off, Size::W, value);
+        }
+        self.md.store(180, Size::B, self.tstamp_type.into());
+    }
+
+    /// A 16-bit number in network order, as the guest's processor reads it.
+    fn net16(&self, value: u16) -> u64 {
+        net16(value, self.md.order())
+    }
+
+    /// Sees to it that there are so many bytes before and after the packet, moving it to new memory if need be.
+    pub(crate) fn reserve(&mut self, head: u32, tail: u32) -> Result<(), Errno> {
+        let used = self.data + self.len;
+        if self.data >= head && self.region.capacity() - used >= tail {
+            return Ok(());
+        }
+        let new_data = head.checked_add(SLACK).ok_or(Errno::ENOMEM)?;
+        let capacity = new_data
+            .checked_add(self.len)
+            .and_then(|len| len.checked_add(tail))
+            .and_then(|len| len.checked_add(SLACK));
+        let limit = PACKET_LEN_MAX as u32 + 4 * SLACK + 0x1_0000;
+        let capacity = capacity.filter(|capacity| *capacity <= limit).ok_or(Errno::ENOMEM)?;
+        let layout: Layout = self.region.layout().clone();
+        let region = self.region.memory().allocate("packet", capacity, layout).map_err(|_| Errno::ENOMEM)?;
+        let mut bytes = Vec::new();
+        // The link-layer header may lie before the packet's first byte, and is kept.
+        let first = self.mac.min(self.data);
+        bytes.resize((used - first) as usize, 0);
+        self.region.read(first, &mut bytes);
+        let kept = self.data - first;
+        if kept > new_data {
+            return Err(Errno::ENOMEM);
+        }
+        region.write(new_data - kept, &bytes);
+        self.region.set_bounds(0, 0);
+        let shift = |at: u32| (i64::from(at) + i64::from(new_data) - i64::from(self.data)).max(0) as u32;
+        (self.mac, self.network, self.transport) =
+            (shift(self.mac), shift(self.network), self.transport.map(shift));
+        (self.region, self.data) = (Arc::new(region), new_data);
+        Ok(())
+    }
+}
+
+/// A 16-bit number in network order, as a processor of this byte order reads it.
+pub(crate) fn net16(value: u16, order: ByteOrder) -> u64 {
+    match order {
+        ByteOrder::Little => value.swap_bytes().into(),
+        ByteOrder::Big => value.into(),
+    }
+}

@@ -1,0 +1,181 @@
+//! Context structures of `uapi/linux/bpf.h` with what each program type may do with their fields.
+//!
+//! Mirrors the `is_valid_access` functions of the kernel's verifier operations. A field of a structure that a type cannot touch stays in
+//! its table, without access.
+
+use mimic_abi::{CtxAccess, CtxField, CtxLayout};
+
+/// Read it or an aligned part of it.
+const R: CtxAccess = CtxAccess::Read;
+/// Read parts, write the whole.
+const W: CtxAccess = CtxAccess::ReadWriteWhole;
+/// Read the whole.
+const H: CtxAccess = CtxAccess::ReadWhole;
+/// Read and write the whole.
+const O: CtxAccess = CtxAccess::Whole;
+/// Read and write parts.
+const B: CtxAccess = CtxAccess::ReadWrite;
+/// Nothing.
+const N: CtxAccess = CtxAccess::None;
+
+/// A field with the rights of socket filters, tc, cgroup_skb, lightweight tunnels and the flow dissector.
+type Row = (&'static str, u32, u32, [CtxAccess; 5]);
+
+const SK_BUFF: [Row; 41] = [
+    ("len", 0, 4, [R, R, R, R, N]),
+    ("pkt_type", 4, 4, [R, R, R, R, N]),
+    ("mark", 8, 4, [R, W, W, W, N]),
+    ("queue_mapping", 12, 4, [R, W, R, R, N]),
+    ("protocol", 16, 4, [R, R, R, R, N]),
+    ("vlan_present", 20, 4, [R, R, R, R, N]),
+    ("vlan_tci", 24, 4, [R, R, R, R, N]),
+    ("vlan_proto", 28, 4, [R, R, R, R, N]),
+    ("priority", 32, 4, [R, W, W, W, N]),
+    ("ingress_ifindex", 36, 4, [R, R, R, R, N]),
+    ("ifindex", 40, 4, [R, R, R, R, N]),
+    ("tc_index", 44, 4, [R, W, R, R, N]),
+    ("cb", 48, 20, [B, B, B, B, N]),
+    ("hash", 68, 4, [R, R, R, R, N]),
+    ("tc_classid", 72, 4, [N, W, N, N, N]),
+    ("data", 76, 4, [N, H, H, H, H]),
+    ("data_end", 80, 4, [N, H, H, H, H]),
+    ("napi_id", 84, 4, [R, R, R, R, N]),
+    ("family", 88, 4, [N, N, R, N, N]),
+    ("remote_ip4", 92, 4, [N, N, H, N, N]),
+    ("local_ip4", 96, 4, [N, N, H, N, N]),
+    ("remote_ip6[0]", 100, 4, [N, N, H, N, N]),
+    ("remote_ip6[1]", 104, 4, [N, N, H, N, N]),
+    ("remote_ip6[2]", 108, 4, [N, N, H, N, N]),
+    ("remote_ip6[3]", 112, 4, [N, N, H, N, N]),
+    ("local_ip6[0]", 116, 4, [N, N, H, N, N]),
+    ("local_ip6[1]", 120, 4, [N, N, H, N, N]),
+    ("local_ip6[2]", 124, 4, [N, N, H, N, N]),
+    ("local_ip6[3]", 128, 4, [N, N, H, N, N]),
+    ("remote_port", 132, 4, [N, N, R, N, N]),
+    ("local_port", 136, 4, [N, N, R, N, N]),
+    ("data_meta", 140, 4, [N, H, N, N, N]),
+    ("flow_keys", 144, 8, [N, N, N, N, H]),
+    ("tstamp", 152, 8, [N, O, O, N, N]),
+    ("wire_len", 160, 4, [N, R, N, N, N]),
+    ("gso_segs", 164, 4, [R, R, R, R, N]),
+    ("sk", 168, 8, [H, H, H, H, N]),
+    ("gso_size", 176, 4, [R, R, R, R, N]),
+    ("tstamp_type", 180, 1, [N, H, N, N, N]),
+    ("padding", 181, 3, [N, N, N, N, N]),
+    ("hwtstamp", 184, 8, [N, H, H, N, N]),
+];
+
+/// Bytes of `struct __sk_buff`.
+pub const SK_BUFF_LEN: u32 = 192;
+/// Bytes of `struct xdp_md`.
+pub const XDP_MD_LEN: u32 = 24;
+/// Bytes of `struct bpf_sk_lookup`.
+pub const SK_LOOKUP_LEN: u32 = 72;
+/// Bytes of `struct bpf_sock`.
+pub const SOCK_LEN: u32 = 80;
+
+/// `__sk_buff` as socket filters see it.
+pub const SK_BUFF_FILTER: CtxLayout = sk_buff(&SK_BUFF_FILTER_FIELDS);
+/// `__sk_buff` as tc classifiers and actions see it.
+pub const SK_BUFF_TC: CtxLayout = sk_buff(&SK_BUFF_TC_FIELDS);
+/// `__sk_buff` as cgroup_skb programs see it.
+pub const SK_BUFF_CGROUP: CtxLayout = sk_buff(&SK_BUFF_CGROUP_FIELDS);
+/// `__sk_buff` as programs of lightweight tunnels see it.
+pub const SK_BUFF_LWT: CtxLayout = sk_buff(&SK_BUFF_LWT_FIELDS);
+/// `__sk_buff` as flow dissectors see it.
+pub const SK_BUFF_FLOW: CtxLayout = sk_buff(&SK_BUFF_FLOW_FIELDS);
+
+static SK_BUFF_FILTER_FIELDS: [CtxField; 41] = column(0);
+static SK_BUFF_TC_FIELDS: [CtxField; 41] = column(1);
+static SK_BUFF_CGROUP_FIELDS: [CtxField; 41] = column(2);
+static SK_BUFF_LWT_FIELDS: [CtxField; 41] = column(3);
+static SK_BUFF_FLOW_FIELDS: [CtxField; 41] = column(4);
+
+/// `xdp_md` of most XDP programs.
+pub const XDP_MD: CtxLayout =
+    CtxLayout { name: "xdp_md", size: XDP_MD_LEN, fields: &xdp_md(CtxAccess::None) };
+/// `xdp_md` of XDP programs in device maps: they know where the packet goes.
+pub const XDP_MD_DEVMAP: CtxLayout =
+    CtxLayout { name: "xdp_md", size: XDP_MD_LEN, fields: &xdp_md(CtxAccess::ReadWhole) };
+
+/// `bpf_sk_lookup`.
+pub const SK_LOOKUP: CtxLayout = CtxLayout {
+    name: "bpf_sk_lookup",
+    size: SK_LOOKUP_LEN,
+    fields: &[
+        field("sk", 0, 8, H),
+        field("family", 8, 4, R),
+        field("protocol", 12, 4, R),
+        field("remote_ip4", 16, 4, R),
+        field("remote_ip6[0]", 20, 4, R),
+        field("remote_ip6[1]", 24, 4, R),
+        field("remote_ip6[2]", 28, 4, R),
+        field("remote_ip6[3]", 32, 4, R),
+        field("remote_port", 36, 4, R),
+        field("local_ip4", 40, 4, R),
+        field("local_ip6[0]", 44, 4, R),
+        field("local_ip6[1]", 48, 4, R),
+        field("local_ip6[2]", 52, 4, R),
+        field("local_ip6[3]", 56, 4, R),
+        field("local_port", 60, 4, R),
+        field("ingress_ifindex", 64, 4, R),
+    ],
+};
+
+/// `bpf_sock`, what a socket pointer points at.
+pub const SOCK: CtxLayout = CtxLayout {
+    name: "bpf_sock",
+    size: SOCK_LEN,
+    fields: &[
+        field("bound_dev_if", 0, 4, H),
+        field("family", 4, 4, R),
+        field("type", 8, 4, R),
+        field("protocol", 12, 4, R),
+        field("mark", 16, 4, H),
+        field("priority", 20, 4, H),
+        field("src_ip4", 24, 4, R),
+        field("src_ip6[0]", 28, 4, R),
+        field("src_ip6[1]", 32, 4, R),
+        field("src_ip6[2]", 36, 4, R),
+        field("src_ip6[3]", 40, 4, R),
+        field("src_port", 44, 4, R),
+        field("dst_port", 48, 4, R),
+        field("dst_ip4", 52, 4, R),
+        field("dst_ip6[0]", 56, 4, R),
+        field("dst_ip6[1]", 60, 4, R),
+        field("dst_ip6[2]", 64, 4, R),
+        field("dst_ip6[3]", 68, 4, R),
+        field("state", 72, 4, R),
+        field("rx_queue_mapping", 76, 4, R),
+    ],
+};
+
+const fn field(name: &'static str, off: u32, size: u32, access: CtxAccess) -> CtxField {
+    CtxField { name, off, size, access }
+}
+
+const fn sk_buff(fields: &'static [CtxField]) -> CtxLayout {
+    CtxLayout { name: "__sk_buff", size: SK_BUFF_LEN, fields }
+}
+
+const fn column(which: usize) -> [CtxField; 41] {
+    let mut fields = [field("", 0, 0, N); 41];
+    let mut at = 0;
+    while at < SK_BUFF.len() {
+        let (name, off, size, access) = SK_BUFF[at];
+        fields[at] = field(name, off, size, access[which]);
+        at += 1;
+    }
+    fields
+}
+
+const fn xdp_md(egress: CtxAccess) -> [CtxField; 6] {
+    [
+        field("data", 0, 4, H),
+        field("data_end", 4, 4, H),
+        field("data_meta", 8, 4, H),
+        field("ingress_ifindex", 12, 4, H),
+        field("rx_queue_index", 16, 4, H),
+        field("egress_ifindex", 20, 4, egress),
+    ]
+}

@@ -1,0 +1,440 @@
+//! `SkbContext`: a packet for the program types that see socket buffers, `struct __sk_buff`, and what the program made of it.
+
+use super::layout;
+use crate::Linux;
+use crate::net::{self, Checksum, ClonedPacket, Redirect, SkBuff, eth};
+use mimic_abi::{Errno, Packet, ProgType, Size};
+use mimic_vm::memory::{Access, Layout, Region};
+use mimic_vm::{Context, ContextError, Setup};
+use std::sync::Arc;
+
+/// Where a program says that the packet begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SkbStart {
+    /// As the program type has it when it is attached: at the link-layer header for tc and socket filters, at the network header for
+    /// cgroups and lightweight tunnels.
+    #[default]
+    ByType,
+    /// At the link-layer header.
+    Mac,
+    /// At the network header.
+    Network,
+}
+
+/// The fields of `__sk_buff` that a run begins with, and those that it ends with. Addresses and lengths follow from the packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SkbFields {
+    /// Packet mark.
+    pub mark: u32,
+    /// Queueing priority.
+    pub priority: u32,
+    /// Transmit queue, from 1; 16 bits.
+    pub queue_mapping: u32,
+    /// Traffic control index; 16 bits.
+    pub tc_index: u32,
+    /// Class to send the packet to; 16 bits.
+    pub tc_classid: u32,
+    /// The program's own words.
+    pub cb: [u32; 5],
+    /// Flow hash; 0 is none yet.
+    pub hash: u32,
+    /// `PACKET_HOST`, …; none: as the destination address says.
+    pub pkt_type: Option<u8>,
+    /// `ETH_P_*`; none: as the link-layer header says.
+    pub protocol: Option<u16>,
+    /// Protocol and control information of a VLAN tag beside the packet.
+    pub vlan: Option<(u16, u16)>,
+    /// The device that received it.
+    pub ingress_ifindex: u32,
+    /// The device that it is on.
+    pub ifindex: u32,
+    /// NAPI id.
+    pub napi_id: u32,
+    /// Time stamp, in nanoseconds.
+    pub tstamp: u64,
+    /// The clock of the time stamp.
+    pub tstamp_type: u8,
+    /// The device's time stamp, in nanoseconds.
+    pub hwtstamp: u64,
+    /// Bytes on the wire; none: the packet's length.
+    pub wire_len: Option<u32>,
+    /// Segments that the packet stands for.
+    pub gso_segs: u16,
+    /// Bytes of each.
+    pub gso_size: u16,
+    /// Kind of segments, `SKB_GSO_*`.
+    pub gso_type: u32,
+}
+
+/// The socket of a packet, as `__sk_buff` and `struct bpf_sock` show it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SkbSock {
+    /// `AF_INET` (2), `AF_INET6` (10), or 0.
+    pub family: u32,
+    /// `SOCK_*`.
+    pub sock_type: u32,
+    /// `IPPROTO_*`.
+    pub protocol: u32,
+    /// Device that it is bound to.
+    pub bound_dev_if: u32,
+    /// Its packets' mark.
+    pub mark: u32,
+    /// Its packets' priority.
+    pub priority: u32,
+    /// Local IPv4 address.
+    pub local_ip4: [u8; 4],
+    /// Remote IPv4 address.
+    pub remote_ip4: [u8; 4],
+    /// Local IPv6 address.
+    pub local_ip6: [u8; 16],
+    /// Remote IPv6 address.
+    pub remote_ip6: [u8; 16],
+    /// Local port.
+    pub local_port: u16,
+    /// Remote port.
+    pub remote_port: u16,
+    /// `BPF_TCP_*`.
+    pub state: u32,
+    /// Receive queue, -1 for none.
+    pub rx_queue: i32,
+    /// What `bpf_get_socket_cookie` answers; 0 lets the world draw one.
+    pub cookie: u64,
+    /// The owner.
+    pub uid: u32,
+}
+
+/// A packet for a program that sees socket buffers. It can be run again and again; each run begins with `frame` and `fields`.
+#[derive(Debug)]
+pub struct SkbContext {
+    /// The packet, from its link-layer header on.
+    pub frame: Vec<u8>,
+    /// Bytes of its link-layer header: 14 for Ethernet, 0 for bare IP.
+    pub link_len: u32,
+    /// The fields of `__sk_buff`.
+    pub fields: SkbFields,
+    /// Where programs see it begin.
+    pub start: SkbStart,
+    /// Bytes that pointers reach at first; helpers reach all. None: all of them.
+    pub linear_len: Option<u32>,
+    /// Its socket.
+    pub sock: Option<SkbSock>,
+    /// What is known of its checksum.
+    pub checksum: Checksum,
+    /// Whether packet and fields are read back after a run. Without it a run costs less.
+    pub read_back: bool,
+    retval: Option<u32>,
+    after: Vec<u8>,
+    fields_after: SkbFields,
+    pub(crate) redirect: Option<Redirect>,
+    pub(crate) clones: Vec<ClonedPacket>,
+    buff: Option<SkBuff>,
+    /// The next run goes on with the packet as the last one left it.
+    pub(crate) go_on: bool,
+    /// Test-run gives pointers to the packet's end only to some types.
+    pub(crate) hide_end: bool,
+}
+
+/// The kernel's numbers for address families.
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+/// `TCP_CLOSE`, the state of a new socket.
+const STATE_CLOSE: u32 = 7;
+
+impl SkbContext {
+    /// An Ethernet frame received on `lo` of an empty network namespace.
+    pub fn packet(frame: impl Into<Vec<u8>>) -> SkbContext {
+        SkbContext {
+            frame: frame.into(),
+            link_len: eth::ETH_HLEN,
+            fields: SkbFields { ifindex: 1, ..SkbFields::default() },
+            start: SkbStart::ByType,
+            linear_len: None,
+            sock: None,
+            checksum: Checksum::None,
+            read_back: true,
+            retval: None,
+            after: Vec::new(),
+            fields_after: SkbFields::default(),
+            redirect: None,
+            clones: Vec::new(),
+            buff: None,
+            go_on: false,
+            hide_end: false,
+        }
+    }
+
+    /// A bare IP packet.
+    pub fn ip(packet: impl Into<Vec<u8>>) -> SkbContext {
+        SkbContext { link_len: 0, ..SkbContext::packet(packet) }
+    }
+
+    /// Another packet for the next run, in the memory of the last one.
+    pub fn set_frame(&mut self, frame: &[u8]) {
+        self.frame.clear();
+        self.frame.extend_from_slice(frame);
+    }
+
+    /// What the last run returned; none if it faulted.
+    pub fn retval(&self) -> Option<u32> {
+        self.retval
+    }
+
+    /// The packet after the last run, from where programs say that it begins.
+    pub fn packet_after(&self) -> &[u8] {
+        &self.after
+    }
+
+    /// The fields after the last run.
+    pub fn fields_after(&self) -> &SkbFields {
+        &self.fields_after
+    }
+
+    /// Where the program redirected the packet; it counts if the verdict says so.
+    pub fn redirect(&self) -> Option<&Redirect> {
+        self.redirect.as_ref()
+    }
+
+    /// The packets that `bpf_clone_redirect` sent.
+    pub fn clones(&self) -> &[ClonedPacket] {
+        &self.clones
+    }
+
+    /// The buffer, while a program runs.
+    pub fn buff_mut(&mut self) -> Option<&mut SkBuff> {
+        self.buff.as_mut()
+    }
+
+    /// The buffer.
+    pub(crate) fn buff(&self) -> Option<&SkBuff> {
+        self.buff.as_ref()
+    }
+
+    fn fill(&mut self, setup: &mut Setup<'_>) -> Result<(), ContextError> {
+        let Ok(frame_len) = net::packet_len(self.frame.len()) else {
+            let why =
+                format!("a packet has at most {} bytes, this one {}", net::PACKET_LEN_MAX, self.frame.len());
+            return Err(ContextError::Errno(Errno::E2BIG, why));
+        };
+        let link_len = self.link_len;
+        if frame_len < link_len {
+            let why = format!("the packet has {frame_len} bytes, and its link-layer header alone {link_len}");
+            return Err(ContextError::Errno(Errno::EINVAL, why));
+        }
+        let prog_type = setup.program().linked().prog_type;
+        let (access, layout) = rights(prog_type);
+        let slack = net::SLACK;
+        let region = setup.region("packet", slack + frame_len + slack, Layout::Bytes(access))?;
+        let md = setup.region("context", layout::SK_BUFF_LEN, Layout::Fields(layout))?;
+        region.fill(0, slack, 0);
+        region.write(slack, &self.frame);
+        let data = if self.starts_at_network(prog_type) { slack + link_len } else { slack };
+        let len = frame_len - (data - slack);
+        let buff = SkBuff {
+            data,
+            head_len: self.linear_len.map_or(len, |linear| linear.min(len)),
+            len,
+            mac: slack,
+            network: slack + link_len,
+            transport: None,
+            protocol: self.fields.protocol.unwrap_or_else(|| self.protocol()),
+            vlan: self.fields.vlan,
+            pkt_type: self.fields.pkt_type.unwrap_or_else(|| self.pkt_type(setup)),
+            hash: Some(self.fields.hash).filter(|hash| *hash != 0),
+            checksum: self.checksum,
+            encapsulation: false,
+            gso_type: self.fields.gso_type,
+            gso_size: self.fields.gso_size,
+            gso_segs: self.fields.gso_segs,
+            tstamp_type: self.fields.tstamp_type,
+            direct: !self.hide_end,
+            writable: access == Access::ReadWrite,
+            region,
+            md,
+        };
+        self.write_fields(setup, &buff)?;
+        buff.publish_as_is();
+        self.buff = Some(buff);
+        Ok(())
+    }
+
+    fn starts_at_network(&self, prog_type: Option<ProgType>) -> bool {
+        use ProgType::*;
+        match self.start {
+            SkbStart::Mac => false,
+            SkbStart::Network => true,
+            SkbStart::ByType => {
+                matches!(prog_type, Some(CgroupSkb | LwtIn | LwtOut | LwtXmit | LwtSeg6local))
+            }
+        }
+    }
+
+    fn protocol(&self) -> u16 {
+        if self.link_len >= eth::ETH_HLEN {
+            return eth::protocol(&self.frame);
+        }
+        match self.frame.get(self.link_len as usize).map(|first| first >> 4) {
+            Some(4) => eth::ETH_P_IP,
+            Some(6) => eth::ETH_P_IPV6,
+            Some(_) | None => 0,
+        }
+    }
+
+    fn pkt_type(&self, setup: &Setup<'_>) -> u8 {
+        if self.link_len < eth::ETH_HLEN {
+            return eth::PACKET_HOST;
+        }
+        let device =
+            setup.emulator::<Linux>().and_then(|linux| linux.world().devices.by_index(self.fields.ifindex));
+        let addr = device.map_or([0; 6], |device| device.addr);
+        eth::packet_type(&self.frame, addr)
+    }
+
+    /// Writes what programs can read and the buffer does not know.
+    fn write_fields(&self, setup: &mut Setup<'_>, buff: &SkBuff) -> Result<(), ContextError> {
+        let (md, fields) = (&buff.md, &self.fields);
+        md.fill(0, layout::SK_BUFF_LEN, 0);
+        for (off, value) in [
+            (8, fields.mark),
+            (12, fields.queue_mapping & 0xffff),
+            (32, fields.priority),
+            (36, fields.ingress_ifindex),
+            (40, fields.ifindex),
+            (44, fields.tc_index & 0xffff),
+            (72, fields.tc_classid & 0xffff),
+            (84, fields.napi_id),
+            (160, fields.wire_len.unwrap_or(buff.len)),
+        ] {
+            md.store(off, Size::W, value.into());
+        }
+        for (at, word) in fields.cb.iter().enumerate() {
+            md.store(48 + 4 * at as u32, Size::W, (*word).into());
+        }
+        md.store(152, Size::Dw, fields.tstamp);
+        md.store(184, Size::Dw, fields.hwtstamp);
+        if let Some(sock) = &self.sock {
+            let region = setup.region("socket", layout::SOCK_LEN, Layout::Fields(layout::SOCK))?;
+            sock.write(&region);
+            sock.write_to_skb(md);
+            md.store(168, Size::Dw, region.base());
+        }
+        Ok(())
+    }
+
+    fn read_fields(&self, buff: &SkBuff) -> SkbFields {
+        let md = &buff.md;
+        let word = |off: u32| md.load(off, Size::W) as u32;
+        SkbFields {
+            mark: word(8),
+            priority: word(32),
+            queue_mapping: word(12) & 0xffff,
+            tc_index: word(44) & 0xffff,
+            tc_classid: word(72) & 0xffff,
+            cb: core::array::from_fn(|at| word(48 + 4 * at as u32)),
+            hash: buff.hash.unwrap_or(0),
+            pkt_type: Some(buff.pkt_type),
+            protocol: Some(buff.protocol),
+            vlan: buff.vlan,
+            ingress_ifindex: word(36),
+            ifindex: word(40),
+            napi_id: word(84),
+            tstamp: md.load(152, Size::Dw),
+            tstamp_type: buff.tstamp_type,
+            hwtstamp: md.load(184, Size::Dw),
+            wire_len: Some(word(160)),
+            gso_segs: buff.gso_segs,
+            gso_size: buff.gso_size,
+            gso_type: buff.gso_type,
+        }
+    }
+}
+
+impl SkbSock {
+    /// The socket that test-run gives to a packet: unbound, with the packet's addresses as its own.
+    pub fn of_test_run(protocol: u16, network: &[u8]) -> SkbSock {
+        let mut sock = SkbSock { state: STATE_CLOSE, rx_queue: -1, ..SkbSock::default() };
+        let addr4 = |at: usize| network.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        let addr6 = |at: usize| network.get(at..at + 16).and_then(|bytes| bytes.try_into().ok());
+        match protocol {
+            eth::ETH_P_IP => {
+                sock.family = AF_INET;
+                (sock.local_ip4, sock.remote_ip4) =
+                    (addr4(12).unwrap_or_default(), addr4(16).unwrap_or_default());
+            }
+            eth::ETH_P_IPV6 => {
+                sock.family = AF_INET6;
+                (sock.local_ip6, sock.remote_ip6) =
+                    (addr6(8).unwrap_or_default(), addr6(24).unwrap_or_default());
+            }
+            _ => {}
+        }
+        sock
+    }
+
+    /// Writes it as `struct bpf_sock`.
+    fn write(&self, region: &Arc<Region>) {
+        for (off, value) in [
+            (0, self.bound_dev_if),
+            (4, self.family),
+            (8, self.sock_type),
+            (12, self.protocol),
+            (16, self.mark),
+            (20, self.priority),
+            (44, u32::from(self.local_port)),
+            (72, self.state),
+            (76, self.rx_queue as u32),
+        ] {
+            region.store(off, Size::W, value.into());
+        }
+        region.write(24, &self.local_ip4);
+        region.write(28, &self.local_ip6);
+        let [hi, lo] = self.remote_port.to_be_bytes();
+        region.write(48, &[hi, lo, 0, 0]);
+        region.write(52, &self.remote_ip4);
+        region.write(56, &self.remote_ip6);
+    }
+
+    /// Writes the fields of `__sk_buff` that are the socket's.
+    fn write_to_skb(&self, md: &Arc<Region>) {
+        md.store(88, Size::W, self.family.into());
+        md.write(92, &self.remote_ip4);
+        md.write(96, &self.local_ip4);
+        md.write(100, &self.remote_ip6);
+        md.write(116, &self.local_ip6);
+        // In network order, in the word's last two bytes whatever the byte order.
+        let [hi, lo] = self.remote_port.to_be_bytes();
+        md.write(132, &[0, 0, hi, lo]);
+        md.store(136, Size::W, self.local_port.into());
+    }
+}
+
+impl Context for SkbContext {
+    fn enter(&mut self, setup: &mut Setup<'_>) -> Result<[u64; 5], ContextError> {
+        if !self.go_on || self.buff.is_none() {
+            self.redirect = None;
+            self.clones.clear();
+            self.fill(setup)?;
+        }
+        self.retval = None;
+        let md = self.buff.as_ref().map_or(0, |buff| buff.md.base());
+        Ok([md, 0, 0, 0, 0])
+    }
+
+    fn leave(&mut self, _setup: &mut Setup<'_>, r0: Option<u64>) {
+        self.retval = r0.map(|r0| r0 as u32);
+        if let (Some(buff), true) = (&self.buff, self.read_back) {
+            buff.copy_out(&mut self.after);
+            self.fields_after = self.read_fields(buff);
+        }
+    }
+}
+
+/// What programs of a type may do with the packet and with `__sk_buff`.
+fn rights(prog_type: Option<ProgType>) -> (Access, mimic_abi::CtxLayout) {
+    let spec = prog_type.and_then(super::spec);
+    let layout = spec.and_then(|spec| spec.context).filter(|layout| layout.size == layout::SK_BUFF_LEN);
+    let access = match spec.map(|spec| spec.packet) {
+        Some(Packet::Read | Packet::None) => Access::Read,
+        Some(Packet::ReadWrite) | None => Access::ReadWrite,
+    };
+    (access, layout.unwrap_or(layout::SK_BUFF_TC))
+}

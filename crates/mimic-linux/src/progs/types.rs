@@ -1,0 +1,233 @@
+//! The table of program types, one row each.
+
+use super::layout;
+use mimic_abi::{AttachType, Packet, ProgType, ProgTypeSpec, Returns, Support};
+
+/// What XDP programs return, `enum xdp_action`.
+pub const XDP_ACTIONS: &[(i32, &str)] =
+    &[(0, "XDP_ABORTED"), (1, "XDP_DROP"), (2, "XDP_PASS"), (3, "XDP_TX"), (4, "XDP_REDIRECT")];
+/// What tc programs return, `TC_ACT_*` of `linux/pkt_cls.h`.
+pub const TC_ACTIONS: &[(i32, &str)] = &[
+    (-1, "TC_ACT_UNSPEC"),
+    (0, "TC_ACT_OK"),
+    (1, "TC_ACT_RECLASSIFY"),
+    (2, "TC_ACT_SHOT"),
+    (3, "TC_ACT_PIPE"),
+    (4, "TC_ACT_STOLEN"),
+    (5, "TC_ACT_QUEUED"),
+    (6, "TC_ACT_REPEAT"),
+    (7, "TC_ACT_REDIRECT"),
+    (8, "TC_ACT_TRAP"),
+];
+/// What programs of lightweight tunnels return, `enum bpf_ret_code`.
+pub const LWT_CODES: &[(i32, &str)] =
+    &[(0, "BPF_OK"), (2, "BPF_DROP"), (7, "BPF_REDIRECT"), (128, "BPF_LWT_REROUTE")];
+const FLOW_CODES: &[(i32, &str)] = &[(0, "BPF_OK"), (2, "BPF_DROP"), (129, "BPF_FLOW_DISSECTOR_CONTINUE")];
+/// What cgroup_skb programs return; 2 and 3 also signal congestion, at egress.
+pub const CGROUP_SKB_CODES: &[(i32, &str)] = &[(0, "deny"), (1, "allow"), (2, "deny+cn"), (3, "allow+cn")];
+const CGROUP_CODES: &[(i32, &str)] = &[(0, "deny"), (1, "allow")];
+const SK_ACTIONS: &[(i32, &str)] = &[(0, "SK_DROP"), (1, "SK_PASS")];
+const NF_VERDICTS: &[(i32, &str)] = &[(0, "NF_DROP"), (1, "NF_ACCEPT")];
+
+const RAW: Support = Support::Partial("runs on a raw context: bytes and arguments that you give");
+
+/// Every program type that loads, by rising number.
+pub static PROG_TYPES: &[ProgTypeSpec] = &[
+    ProgTypeSpec::new(ProgType::SocketFilter, "what a socket receives: how much of a packet to keep")
+        .context(layout::SK_BUFF_FILTER)
+        .returns(Returns::Length)
+        .test_run(),
+    ProgTypeSpec::new(ProgType::Kprobe, "the registers at a probed kernel or user function")
+        .attach(&[
+            AttachType::TraceKprobeMulti,
+            AttachType::TraceUprobeMulti,
+            AttachType::TraceKprobeSession,
+            AttachType::TraceUprobeSession,
+        ])
+        .since(4, 1)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::SchedCls, "tc classifier: packets that enter or leave a device")
+        .attach(&[
+            AttachType::TcxIngress,
+            AttachType::TcxEgress,
+            AttachType::NetkitPrimary,
+            AttachType::NetkitPeer,
+        ])
+        .context(layout::SK_BUFF_TC)
+        .packet(Packet::ReadWrite)
+        .returns(Returns::Verdict(TC_ACTIONS))
+        .test_run()
+        .since(4, 1),
+    ProgTypeSpec::new(ProgType::SchedAct, "tc action: packets that a classifier chose")
+        .context(layout::SK_BUFF_TC)
+        .packet(Packet::ReadWrite)
+        .returns(Returns::Verdict(TC_ACTIONS))
+        .test_run()
+        .since(4, 1),
+    ProgTypeSpec::new(ProgType::Tracepoint, "the record of a tracepoint").since(4, 7).support(RAW),
+    ProgTypeSpec::new(ProgType::Xdp, "packets as the driver receives them")
+        .attach(&[AttachType::Xdp, AttachType::XdpDevmap, AttachType::XdpCpumap])
+        .context(layout::XDP_MD)
+        .contexts(&[(AttachType::XdpDevmap, layout::XDP_MD_DEVMAP)])
+        .packet(Packet::ReadWrite)
+        .returns(Returns::Verdict(XDP_ACTIONS))
+        .test_run()
+        .since(4, 8),
+    ProgTypeSpec::new(ProgType::PerfEvent, "the registers when a perf event overflows")
+        .attach(&[AttachType::PerfEvent])
+        .since(4, 9)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::CgroupSkb, "packets of a cgroup's sockets")
+        .attach(&[AttachType::CgroupInetIngress, AttachType::CgroupInetEgress])
+        .context(layout::SK_BUFF_CGROUP)
+        .packet(Packet::Read)
+        .returns(Returns::Verdict(CGROUP_SKB_CODES))
+        .test_run()
+        .since(4, 10),
+    ProgTypeSpec::new(ProgType::CgroupSock, "sockets that a cgroup makes and binds")
+        .attach(&[
+            AttachType::CgroupInetSockCreate,
+            AttachType::CgroupInetSockRelease,
+            AttachType::CgroupInet4PostBind,
+            AttachType::CgroupInet6PostBind,
+        ])
+        .returns(Returns::Verdict(CGROUP_CODES))
+        .since(4, 10)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::LwtIn, "packets that a route takes in")
+        .context(layout::SK_BUFF_LWT)
+        .packet(Packet::Read)
+        .returns(Returns::Verdict(LWT_CODES))
+        .test_run()
+        .since(4, 10),
+    ProgTypeSpec::new(ProgType::LwtOut, "packets that a route sends out")
+        .context(layout::SK_BUFF_LWT)
+        .packet(Packet::Read)
+        .returns(Returns::Verdict(LWT_CODES))
+        .test_run()
+        .since(4, 10),
+    ProgTypeSpec::new(ProgType::LwtXmit, "packets that a route transmits")
+        .context(layout::SK_BUFF_LWT)
+        .packet(Packet::ReadWrite)
+        .returns(Returns::Verdict(LWT_CODES))
+        .test_run()
+        .since(4, 10),
+    ProgTypeSpec::new(ProgType::SockOps, "events in the life of a TCP connection")
+        .attach(&[AttachType::CgroupSockOps])
+        .since(4, 13)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::SkSkb, "what a socket of a sock map receives")
+        .attach(&[
+            AttachType::SkSkbStreamParser,
+            AttachType::SkSkbStreamVerdict,
+            AttachType::SkSkbVerdict,
+        ])
+        .returns(Returns::Verdict(SK_ACTIONS))
+        .since(4, 14)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::CgroupDevice, "a cgroup's access to devices")
+        .attach(&[AttachType::CgroupDevice])
+        .returns(Returns::Verdict(CGROUP_CODES))
+        .since(4, 15)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::SkMsg, "what a socket of a sock map sends")
+        .attach(&[AttachType::SkMsgVerdict])
+        .returns(Returns::Verdict(SK_ACTIONS))
+        .since(4, 17)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::RawTracepoint, "the arguments of a tracepoint").test_run().since(4, 17),
+    ProgTypeSpec::new(ProgType::CgroupSockAddr, "addresses that a cgroup's sockets bind, connect and send to")
+        .attach(&[
+            AttachType::CgroupInet4Bind,
+            AttachType::CgroupInet6Bind,
+            AttachType::CgroupInet4Connect,
+            AttachType::CgroupInet6Connect,
+            AttachType::CgroupUnixConnect,
+            AttachType::CgroupUdp4Sendmsg,
+            AttachType::CgroupUdp6Sendmsg,
+            AttachType::CgroupUnixSendmsg,
+            AttachType::CgroupUdp4Recvmsg,
+            AttachType::CgroupUdp6Recvmsg,
+            AttachType::CgroupUnixRecvmsg,
+            AttachType::CgroupInet4Getpeername,
+            AttachType::CgroupInet6Getpeername,
+            AttachType::CgroupUnixGetpeername,
+            AttachType::CgroupInet4Getsockname,
+            AttachType::CgroupInet6Getsockname,
+            AttachType::CgroupUnixGetsockname,
+        ])
+        .returns(Returns::Verdict(CGROUP_CODES))
+        .since(4, 17)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::LwtSeg6local, "packets of an SRv6 local segment")
+        .context(layout::SK_BUFF_LWT)
+        .packet(Packet::Read)
+        .returns(Returns::Verdict(LWT_CODES))
+        .test_run()
+        .since(4, 18),
+    ProgTypeSpec::new(ProgType::LircMode2, "infrared pulses").attach(&[AttachType::LircMode2]).since(4, 18).support(RAW),
+    ProgTypeSpec::new(ProgType::SkReuseport, "which socket of a group receives a packet")
+        .attach(&[AttachType::SkReuseportSelect, AttachType::SkReuseportSelectOrMigrate])
+        .returns(Returns::Verdict(SK_ACTIONS))
+        .since(4, 19)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::FlowDissector, "the keys of a packet's flow")
+        .attach(&[AttachType::FlowDissector])
+        .context(layout::SK_BUFF_FLOW)
+        .packet(Packet::Read)
+        .returns(Returns::Verdict(FLOW_CODES))
+        .test_run()
+        .since(4, 20)
+        .support(Support::Partial("test-run of its packet form is not there; runs on a raw context")),
+    ProgTypeSpec::new(ProgType::CgroupSysctl, "a cgroup's reads and writes of sysctls")
+        .attach(&[AttachType::CgroupSysctl])
+        .returns(Returns::Verdict(CGROUP_CODES))
+        .since(5, 2)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::RawTracepointWritable, "the arguments of a tracepoint, with a buffer to write")
+        .test_run()
+        .since(5, 2),
+    ProgTypeSpec::new(ProgType::CgroupSockopt, "a cgroup's getsockopt and setsockopt")
+        .attach(&[AttachType::CgroupGetsockopt, AttachType::CgroupSetsockopt])
+        .returns(Returns::Verdict(CGROUP_CODES))
+        .since(5, 3)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::Tracing, "the arguments of a kernel function, with their types")
+        .attach(&[
+            AttachType::TraceRawTp,
+            AttachType::TraceFentry,
+            AttachType::TraceFexit,
+            AttachType::ModifyReturn,
+            AttachType::TraceIter,
+        ])
+        .test_run()
+        .since(5, 5)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::StructOps, "an operation of a kernel subsystem").test_run().since(5, 6).support(RAW),
+    ProgTypeSpec::new(ProgType::Ext, "another program's function, replaced").since(5, 6).support(Support::Refused(
+        "a replacement has no context of its own: load the program that it extends with the function replaced",
+    )),
+    ProgTypeSpec::new(ProgType::Lsm, "a security hook")
+        .attach(&[AttachType::LsmMac, AttachType::LsmCgroup])
+        .since(5, 7)
+        .support(RAW),
+    ProgTypeSpec::new(ProgType::SkLookup, "which socket receives a packet or connection")
+        .attach(&[AttachType::SkLookup])
+        .context(layout::SK_LOOKUP)
+        .returns(Returns::Verdict(SK_ACTIONS))
+        .test_run()
+        .since(5, 9)
+        .support(Support::Partial("runs, but there are no sockets to select yet")),
+    ProgTypeSpec::new(ProgType::Syscall, "a buffer of the caller's").test_run().since(5, 14),
+    ProgTypeSpec::new(ProgType::Netfilter, "packets at a netfilter hook")
+        .attach(&[AttachType::Netfilter])
+        .returns(Returns::Verdict(NF_VERDICTS))
+        .test_run()
+        .since(6, 4)
+        .support(RAW),
+];
+
+/// The row of a program type.
+pub fn spec(prog_type: ProgType) -> Option<&'static ProgTypeSpec> {
+    PROG_TYPES.iter().find(|row| row.prog_type == prog_type)
+}
