@@ -3,6 +3,7 @@
 //! Compilers leave the places of variables to relocations and the sizes of sections to the loader; both are filled in here, so that whoever
 //! prints a variable finds it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mimic_abi::btf::ext::{BtfExt, Section as ExtSection};
@@ -176,10 +177,11 @@ pub(crate) fn lay_out(
 }
 
 fn fill_section_sizes(elf: &Elf<'_>, bytes: &mut [u8]) {
+    let lens: BTreeMap<&[u8], u64> = elf.sections.iter().map(|s| (s.name.as_bytes(), s.len)).collect();
     let mut sizes = Vec::new();
     walk_datasecs(bytes, elf.order, |name, record, _| {
-        let section = elf.sections.iter().find(|section| section.name.as_bytes() == name);
-        sizes.extend(section.and_then(|section| Some((record + SIZE, u32::try_from(section.len).ok()?))));
+        let len = lens.get(name).and_then(|len| u32::try_from(*len).ok());
+        sizes.extend(len.map(|len| (record + SIZE, len)));
     });
     for (off, len) in sizes {
         if word(bytes, off, elf.order) == Some(0) {

@@ -195,7 +195,7 @@ impl Externs {
             ..MapSpec::default()
         };
         if let Some(types) = btf.map(Types) {
-            describe(&mut spec, types);
+            describe(&mut spec, types, &|_| false);
         }
         maps.specs.push(spec);
         Some(maps.specs.len() - 1)

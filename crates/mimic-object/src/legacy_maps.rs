@@ -11,6 +11,7 @@ use mimic_abi::uapi::map_flags::BPF_F_NUMA_NODE;
 
 use crate::elf::{Elf, Section, Symbol, SymbolKind};
 use crate::error::{LoadError, LoadErrors, warn};
+use crate::limits::{MAX_INIT_SLOTS, MAX_MAPS};
 use crate::map::{Contents, Init, MapOrigin, MapSpec, Slot};
 use crate::map_table::MapTable;
 
@@ -54,6 +55,11 @@ impl LegacyMaps {
                 continue;
             }
             for (symbol, range) in definitions(elf, index, section) {
+                if table.specs.len() >= MAX_MAPS {
+                    errors
+                        .push(LoadError::new(format!("more than {MAX_MAPS} maps")).in_section(section.name));
+                    break;
+                }
                 match read_map(elf.order, section, symbol.display_name(elf), &range, warnings) {
                     Ok((spec, id, inner)) => {
                         let map = table.define(index, range, spec);
@@ -69,6 +75,7 @@ impl LegacyMaps {
 
     /// Gives maps of maps their templates and fills their slots.
     fn resolve_inner(&self, table: &mut MapTable, errors: &mut LoadErrors) {
+        let mut filled = 0;
         for legacy in &self.maps {
             let template = match legacy.inner {
                 Inner::None | Inner::Slot(_) => continue,
@@ -87,6 +94,11 @@ impl LegacyMaps {
             let spec = &mut table.specs[legacy.map];
             spec.inner = Some(Box::new(inner));
             let slots = self.slots_of(legacy);
+            filled += slots.len();
+            if filled > MAX_INIT_SLOTS {
+                let message = format!("more than {MAX_INIT_SLOTS} slots are filled");
+                return errors.push(LoadError::new(message).in_section("maps"));
+            }
             if !slots.is_empty() {
                 spec.contents = Contents::Slots(slots);
             }

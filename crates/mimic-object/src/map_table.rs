@@ -1,5 +1,6 @@
 //! The maps of an object while it is read, and where in the ELF file each of them lies; maps of data sections.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use mimic_abi::MapType;
@@ -7,7 +8,7 @@ use mimic_abi::btf::{Btf, Linkage};
 use mimic_abi::uapi::map_flags::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG};
 
 use crate::code::CodeTarget;
-use crate::elf::{Elf, Section};
+use crate::elf::{Elf, Section, Symbol};
 use crate::map::{Contents, MapOrigin, MapSpec};
 use crate::types::{Kind, SectionVar, Types};
 
@@ -79,6 +80,8 @@ impl MapTable {
     /// Adds a map for each section of variables: those that libbpf knows by name, and others that code refers to.
     pub(crate) fn add_data_sections(&mut self, elf: &Elf<'_>, btf: Option<&Btf>) {
         let referred = referred_sections(elf);
+        let is_hidden = |symbol: &&Symbol<'_>| symbol.hidden;
+        let hidden: BTreeSet<&str> = elf.symbols.iter().filter(is_hidden).map(|symbol| symbol.name).collect();
         for (index, section) in elf.sections.iter().enumerate() {
             let taken = self.places.get(index).is_none_or(|places| !places.is_empty());
             if taken || section.len == 0 || !section.is_alloc_data() {
@@ -91,7 +94,7 @@ impl MapTable {
             let map = self.specs.len();
             let mut spec = data_map(section, origin);
             if let Some(types) = btf.map(Types) {
-                describe(&mut spec, types);
+                describe(&mut spec, types, &|name| hidden.contains(name));
             }
             self.specs.push(spec);
             self.hold(index, section.len, map);
@@ -150,12 +153,13 @@ fn referred_sections(elf: &Elf<'_>) -> Vec<bool> {
     referred
 }
 
-/// Adds what BTF says of a section: its type, and whether user space may map it. As libbpf has it, that is where a variable is not static.
-pub(crate) fn describe(spec: &mut MapSpec, types: Types<'_>) {
+/// Adds what BTF says of a section: its type, and whether user space may map it. As libbpf has it, that is where a variable is
+/// neither static nor hidden.
+pub(crate) fn describe(spec: &mut MapSpec, types: Types<'_>, is_hidden: &dyn Fn(&str) -> bool) {
     let Some(datasec) = types.datasec(&spec.name) else { return };
     spec.value_type = datasec;
     let is_visible = |var: SectionVar| match types.kind(var.type_id) {
-        Some(Kind::Var { linkage, .. }) => linkage != Linkage::Static,
+        Some(Kind::Var { linkage, .. }) => linkage != Linkage::Static && !is_hidden(types.name(var.type_id)),
         _ => false,
     };
     if types.vars(datasec).any(is_visible) {
