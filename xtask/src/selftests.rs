@@ -2,8 +2,8 @@
 //!
 //! DIR is an unpacked kernel tree (Debian's package linux-source-6.12). The programs of `tools/testing/selftests/bpf/progs`
 //! are compiled, those that belong together are linked, and each object is parsed and all its programs linked and relocated
-//! against the running kernel's BTF. It fails when mimic opens fewer than libbpf, fewer than 98 %, or refuses one
-//! without a line in [`EXPLAINED`].
+//! against the running kernel's BTF; their instructions have to be those that libbpf would load. It fails when mimic opens
+//! fewer than libbpf, fewer than 98 %, or refuses or relocates one otherwise without a line in [`EXPLAINED`].
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -75,7 +75,10 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     }
 
     let target = judge::target(&vmlinux_btf())?;
-    let judgements = in_parallel(&objects, |path| judge::judge(path, &target));
+    let judgements = in_parallel(&objects, |path| {
+        let code = libbpf.as_ref().map(|libbpf| libbpf.code(path)).transpose()?;
+        judge::judge(path, &target, code.as_ref())
+    });
     let mut answers = libbpf.map(|libbpf| libbpf.open(&objects)).transpose()?;
     let mut rows = Vec::new();
     for (path, judgement) in objects.iter().zip(judgements) {
@@ -154,6 +157,9 @@ impl Row {
         for (program, reasons) in &self.judgement.unlinked {
             text.push_str(&format!("\n    mimic: program {program}: {}", reasons.join("; ")));
         }
+        for (program, difference) in &self.judgement.different {
+            text.push_str(&format!("\n    differs: program {program}: {difference}"));
+        }
         for (program, reasons) in &self.judgement.lacking {
             text.push_str(&format!("\n    lacking: program {program}: {}", reasons.join("; ")));
         }
@@ -209,6 +215,11 @@ fn totals(what: &str, rows: &[Row]) {
         "{} {what}: libbpf opens {opened}; mimic parses {parsed}, links all programs of {good} ({} of {programs} programs)",
         rows.len(),
         programs - unlinked
+    );
+    let same: usize = rows.iter().map(|row| row.judgement.same).sum();
+    let different: usize = rows.iter().map(|row| row.judgement.different.len()).sum();
+    println!(
+        "  {same} programs have the instructions that libbpf would load, {different} have others; the rest libbpf cannot load here"
     );
     if lacking > 0 {
         println!(

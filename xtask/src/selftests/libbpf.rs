@@ -21,11 +21,15 @@ pub(crate) struct Answer {
     pub(crate) opened: Result<usize, String>,
 }
 
+/// The instructions that libbpf would load, by program.
+pub(crate) type Code = BTreeMap<String, Vec<u8>>;
+
 impl Libbpf {
     /// Builds libbpf of the kernel tree `kernel` and the program into `out`.
     pub(crate) fn build(kernel: &Path, out: &Path) -> Result<Libbpf, String> {
         let program = out.join("libbpf-ask");
-        if program.exists() {
+        let source = out.join("libbpf-ask.c");
+        if program.exists() && std::fs::read_to_string(&source).is_ok_and(|old| old == SOURCE) {
             return Ok(Libbpf { program });
         }
         let cc = tool("CC", &["cc", "gcc", "clang"]).ok_or("no C compiler")?;
@@ -44,14 +48,13 @@ impl Libbpf {
             format!("make of tools/lib/bpf failed (it needs libelf: libelf-dev): {}", last_line(&err))
         })?;
 
-        let source = out.join("libbpf-ask.c");
         std::fs::write(&source, SOURCE).map_err(|err| format!("cannot write {}: {err}", source.display()))?;
         output_of(
             Command::new(cc)
                 .arg(format!("-I{}/root/usr/include", build.display()))
                 .arg(&source)
                 .arg(build.join("libbpf.a"))
-                .args(["-lelf", "-lz", "-o"])
+                .args(["-Wl,--wrap=syscall", "-lelf", "-lz", "-o"])
                 .arg(&program),
         )?;
         Ok(Libbpf { program })
@@ -72,10 +75,28 @@ impl Libbpf {
         Ok(text.lines().filter_map(answer).collect())
     }
 
+    /// The instructions of the object's programs as libbpf would load them; programs that it can't load are left out.
+    pub(crate) fn code(&self, object: &Path) -> Result<Code, String> {
+        let text = output_of(Command::new(&self.program).arg("code").arg(object))?;
+        let text = String::from_utf8_lossy(&text);
+        let program = |line: &str| {
+            let mut fields = line.splitn(4, '\t').skip(1);
+            let (name, verdict, hex) = (fields.next()?, fields.next()?, fields.next()?);
+            (verdict == "ok").then(|| Some((name.to_owned(), bytes_of(hex)?))).flatten()
+        };
+        Ok(text.lines().filter_map(program).collect())
+    }
+
     /// Links `inputs` into `out`.
     pub(crate) fn link(&self, out: &Path, inputs: &[PathBuf]) -> Result<(), String> {
         output_of(Command::new(&self.program).arg("link").arg(out).args(inputs)).map(|_| ())
     }
+}
+
+fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let pairs = hex.as_bytes().chunks_exact(2);
+    pairs.map(|pair| u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()).collect()
 }
 
 fn last_line(text: &str) -> &str {
