@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod helpers;
+pub mod kfuncs;
 pub mod maps;
 pub mod net;
 pub mod progs;
@@ -124,6 +125,14 @@ impl Emulator for Linux {
 
     fn helpers(&self) -> Box<dyn Iterator<Item = &Helper> + '_> {
         Box::new(helpers::all().map(|row| row as &Helper))
+    }
+
+    fn kfunc(&self, name: &str) -> Option<&Helper> {
+        kfuncs::by_name(name)
+    }
+
+    fn kfuncs(&self) -> Box<dyn Iterator<Item = &Helper> + '_> {
+        Box::new(kfuncs::all().map(|row| row as &Helper))
     }
 
     fn create_map(&self, spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, MapError> {

@@ -1,7 +1,7 @@
 //! Linux's helpers. Each family's file holds rows with their functions; here they become one table, dense by number.
 
 mod cgroup;
-mod dynptr;
+pub(crate) mod dynptr;
 mod format;
 mod kptr;
 mod loop_;

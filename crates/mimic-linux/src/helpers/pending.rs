@@ -1,9 +1,7 @@
 //! Rows of helpers whose families are not in their own files yet: listed only where no family has the number.
 
 use super::row::{READ, READ_WRITE, WRITE};
-use mimic_abi::{
-    ArgType, DynptrKind, HelperFlags, HelperSpec, MemAccess, MemLen, RetType, Support, arg, arg_or_null,
-};
+use mimic_abi::{ArgType, HelperFlags, HelperSpec, MemAccess, MemLen, RetType, Support, arg, arg_or_null};
 use mimic_vm::Helper;
 
 pub(super) const ROWS: &[Helper] = &[
@@ -506,34 +504,6 @@ pub(super) const ROWS: &[Helper] = &[
             ])
             .returns(RetType::MapValueOrNull)
             .flags(HelperFlags::PKT_ACCESS)
-            .since(5, 19)
-            .support(NOTE),
-    ),
-    Helper::listed(
-        HelperSpec::new(198, "ringbuf_reserve_dynptr")
-            .args(&[
-                arg("ringbuf", ArgType::ConstMapPtr),
-                arg("size", ArgType::Anything),
-                arg("flags", ArgType::Anything),
-                arg("ptr", ArgType::UninitDynptr(DynptrKind::Ringbuf)),
-            ])
-            .flags(HelperFlags::ACQUIRES)
-            .since(5, 19)
-            .support(NOTE),
-    ),
-    Helper::listed(
-        HelperSpec::new(199, "ringbuf_submit_dynptr")
-            .args(&[arg("ptr", ArgType::Dynptr(DynptrKind::Ringbuf)), arg("flags", ArgType::Anything)])
-            .returns(RetType::Void)
-            .flags(HelperFlags::RELEASES)
-            .since(5, 19)
-            .support(NOTE),
-    ),
-    Helper::listed(
-        HelperSpec::new(200, "ringbuf_discard_dynptr")
-            .args(&[arg("ptr", ArgType::Dynptr(DynptrKind::Ringbuf)), arg("flags", ArgType::Anything)])
-            .returns(RetType::Void)
-            .flags(HelperFlags::RELEASES)
             .since(5, 19)
             .support(NOTE),
     ),

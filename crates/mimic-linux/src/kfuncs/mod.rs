@@ -1,0 +1,22 @@
+//! Kernel functions that programs call by name. Each family's file holds rows with their functions; here they become one table.
+//!
+//! Documentation/bpf/kfuncs.rst. A kfunc that is not here is a fault that names it, when it is called.
+
+mod dynptr;
+mod iter;
+mod section;
+
+use mimic_vm::Helper;
+
+/// The families. A name is in exactly one.
+const FAMILIES: &[&[Helper]] = &[dynptr::ROWS, iter::ROWS, section::ROWS];
+
+/// The kfunc of this name.
+pub fn by_name(name: &str) -> Option<&'static Helper> {
+    all().find(|row| row.spec.name == name)
+}
+
+/// All kfuncs, family by family.
+pub fn all() -> impl Iterator<Item = &'static Helper> {
+    FAMILIES.iter().copied().flatten()
+}
