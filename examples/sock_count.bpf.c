@@ -4,7 +4,8 @@
  *
  * Written as the first eBPF programs were: the packet is read with the legacy packet instructions
  * (LD_ABS), which end the program by themselves when the packet is too short, and the count is an
- * atomic add into an array. The filter returns 0, no packet is wanted by the socket.
+ * atomic add into an array. Offsets are relative to the link and network headers, so that it
+ * does not matter whether the socket shows the former. The filter returns 0: it wants no packet.
  *
  *   mimic run examples/sock_count.bpf.o --pcap examples/traffic.pcap
  */
@@ -17,8 +18,11 @@
 unsigned long long load_byte(void *skb, unsigned long long off) asm("llvm.bpf.load.byte");
 unsigned long long load_half(void *skb, unsigned long long off) asm("llvm.bpf.load.half");
 
-#define IPV4_PROTOCOL_OFF    (ETH_HLEN + 9)
-#define IPV6_NEXT_HEADER_OFF (ETH_HLEN + 6)
+#define SKF_NET_OFF	     -0x100000 /* of linux/filter.h */
+#define SKF_LL_OFF	     -0x200000
+#define ETHERTYPE_OFF	     (SKF_LL_OFF + 12)
+#define IPV4_PROTOCOL_OFF    (SKF_NET_OFF + 9)
+#define IPV6_NEXT_HEADER_OFF (SKF_NET_OFF + 6)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -39,7 +43,7 @@ __u64 not_ip;
 SEC("socket")
 int count_protocols(struct __sk_buff *skb)
 {
-	__u64 ethertype = load_half(skb, __builtin_offsetof(struct ethhdr, h_proto));
+	__u64 ethertype = load_half(skb, ETHERTYPE_OFF);
 	__u32 protocol;
 	__u64 *value;
 
