@@ -1,6 +1,7 @@
 //! Linux's helpers. Each family's file holds rows with their functions; here they become one table, dense by number.
 
 mod cgroup;
+mod csum;
 pub(crate) mod dynptr;
 mod format;
 mod kptr;
@@ -13,9 +14,11 @@ mod perf;
 mod print;
 mod probe;
 mod rc;
+mod redirect;
 mod ringbuf;
 mod row;
 mod seq;
+mod skb;
 mod sock;
 mod sockmap;
 mod sockopt;
@@ -29,12 +32,14 @@ mod time;
 mod timer;
 mod tracing;
 mod tunnel;
+mod xdp;
 
 use mimic_vm::Helper;
 
 /// The families. A number is in exactly one.
 const FAMILIES: &[&[Helper]] = &[
     cgroup::ROWS,
+    csum::ROWS,
     dynptr::ROWS,
     kptr::ROWS,
     loop_::ROWS,
@@ -45,8 +50,10 @@ const FAMILIES: &[&[Helper]] = &[
     print::ROWS,
     probe::ROWS,
     rc::ROWS,
+    redirect::ROWS,
     ringbuf::ROWS,
     seq::ROWS,
+    skb::ROWS,
     sock::ROWS,
     sockmap::ROWS,
     sockopt::ROWS,
@@ -60,6 +67,7 @@ const FAMILIES: &[&[Helper]] = &[
     timer::ROWS,
     tracing::ROWS,
     tunnel::ROWS,
+    xdp::ROWS,
 ];
 
 /// The highest number that Linux 6.18 has.

@@ -9,8 +9,8 @@ pub mod eth;
 
 pub use device::{Device, Devices};
 pub use redirect::{ClonedPacket, NextHop, Redirect, RedirectTo};
-pub(crate) use sk_buff::SLACK;
 pub use sk_buff::{Checksum, SkBuff};
+pub(crate) use sk_buff::{SLACK, csum_diff};
 pub(crate) use xdp_buff::hard_end;
 pub use xdp_buff::{FRAGS_MAX, HEADROOM, XdpBuff};
 

@@ -35,8 +35,8 @@ pub enum RedirectTo {
         map_id: u32,
         /// The key.
         key: u64,
-        /// The entry's value as users see it; empty for a broadcast.
-        value: Vec<u8>,
+        /// The device's index, the CPU's queue size or the socket's id; none for a broadcast.
+        value: Option<u32>,
     },
 }
 

@@ -14,6 +14,8 @@ use mimic_vm::Region;
 use mimic_vm::memory::Layout;
 use std::sync::Arc;
 
+pub(crate) use checksum::csum_diff;
+
 /// Room before and after a new packet, so that most programs never need more.
 pub(crate) const SLACK: u32 = 256;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// The most fragments of a frame: `MAX_SKB_FRAGS`.
 pub const FRAGS_MAX: usize = 17;
 /// Bytes at the frame's start that the kernel keeps for itself: `struct xdp_frame`.
-pub const FRAME_HEADER_LEN: u32 = 40;
+pub(crate) const FRAME_HEADER_LEN: u32 = 40;
 /// Bytes before the packet: `XDP_PACKET_HEADROOM`.
 pub const HEADROOM: u32 = 256;
 /// The shortest packet: an Ethernet header.

@@ -141,6 +141,9 @@ const AF_INET6: u32 = 10;
 const STATE_CLOSE: u32 = 7;
 
 impl SkbContext {
+    /// The most clones that one run may send.
+    pub const CLONES_MAX: usize = 256;
+
     /// An Ethernet frame received on `lo` of an empty network namespace.
     pub fn packet(frame: impl Into<Vec<u8>>) -> SkbContext {
         SkbContext {
