@@ -18,6 +18,9 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Run a program of an object over packets: verdicts, maps, trace output, ring buffer records
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<Run>),
     /// List what mimic knows: helpers, kfuncs, maps, program types, instructions
     #[command(after_help = "Examples:\n  mimic list helpers\n  mimic list insns --json")]
     List(List),
@@ -39,6 +42,98 @@ pub(crate) struct Json {
     /// Write JSON to standard output; its `version` is 1
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const RUN_EXAMPLES: &str = "Examples:
+  mimic run prog.bpf.o --pcap in.pcap                      every packet of a capture
+  mimic run prog.bpf.o --pcap in.pcap --out sorted/        one pcapng per verdict
+  mimic run prog.bpf.o --pcap in.pcap --json | jq .verdicts
+  mimic run prog.bpf.o --hex 'ffffffffffff 020000000001 0800 45…' --trace
+  tcpdump -w - | mimic run prog.bpf.o --pcap -
+  mimic run fw.bpf.o --pcap in.pcap --map 'block_v4=10.0.0.0/8:{\"action\":0}'
+
+Keys and values (--map, --preset) are read by the map's BTF types: numbers, names of enumeration constants, addresses
+(1.2.3.4, 10.0.0.0/8 for LPM tries), JSON for structures, or bytes as hex:0a000001.
+
+Exit codes: 0 all packets were run; 1 bad input; 2 wrong command line; 3 the program was stopped on a packet (a fault, the
+budget, a helper that is not there).";
+
+#[derive(ClapArgs)]
+pub(crate) struct Run {
+    /// The object file, as clang writes it
+    pub(crate) object: PathBuf,
+    #[command(flatten)]
+    pub(crate) input: Input,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// The program; needed if the object has more than one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prog: Option<String>,
+    /// Run each packet so many times; the last run counts
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeat: u32,
+    /// Write one pcapng for each verdict into this folder: the packets as the program left them, the verdict as comment
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print each instruction with the registers that it changed and its source line
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Show at most so many entries of each map and records of each ring buffer
+    #[arg(long, value_name = "N")]
+    pub(crate) entries: Option<usize>,
+    /// Show a ring buffer's records as this type of the object's BTF
+    #[arg(long, value_name = "MAP=TYPE")]
+    pub(crate) record: Vec<String>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// Where packets come from.
+#[derive(ClapArgs)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Input {
+    /// A capture: pcap or pcapng, Ethernet, raw IP or Linux cooked; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// A packet as hexadecimal bytes; can be given several times
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) hex: Vec<String>,
+    /// A file that is one packet; `-` is standard input; can be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+}
+
+/// The machine that a program runs on.
+#[derive(ClapArgs)]
+pub(crate) struct Machine {
+    /// Set a map's entry before the run; can be given several times
+    #[arg(long, value_name = "NAME=KEY:VALUE")]
+    pub(crate) map: Vec<String>,
+    /// Set maps before the run from a JSON file, also one that --json wrote
+    #[arg(long, value_name = "FILE")]
+    pub(crate) preset: Option<PathBuf>,
+    /// Virtual CPUs; packets go to them in turn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) cpus: u32,
+    /// What random numbers are drawn from; the same seed gives the same run
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The most instructions that one run may take
+    #[arg(long, value_name = "N", default_value_t = 1_000_000_000)]
+    pub(crate) budget: u64,
+    /// What executes instructions
+    #[arg(long, value_enum, default_value = "interp")]
+    pub(crate) engine: Engine,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// The interpreter
+    Interp,
+    /// Native code
+    Jit,
+    /// Native code where it can be had
+    Auto,
 }
 
 #[derive(ClapArgs)]

@@ -3,7 +3,12 @@
 
 mod args;
 mod cmd;
+mod machine;
 mod out;
+mod packets;
+mod report;
+mod report_json;
+mod tracer;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -12,6 +17,8 @@ use std::process::ExitCode;
 pub(crate) enum Failure {
     /// The input is bad, or something refused it: exit code 1.
     Input(String),
+    /// The command line is wrong in a way that its parser does not see: exit code 2.
+    Usage(String),
     /// A program was stopped, or needs what is not there: exit code 3.
     Program(String),
     /// It was said already: this exit code.
@@ -20,6 +27,15 @@ pub(crate) enum Failure {
 
 /// The result of a subcommand.
 pub(crate) type Done = Result<(), Failure>;
+
+impl From<mimic::Error> for Failure {
+    fn from(error: mimic::Error) -> Failure {
+        match error.kind() {
+            mimic::ErrorKind::Run(mimic::vm::RunError::Fault(_)) => Failure::Program(error.to_string()),
+            _ => Failure::Input(error.to_string()),
+        }
+    }
+}
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
@@ -36,6 +52,7 @@ fn main() -> ExitCode {
     match cmd::run(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Input(what)) => out::error(&what, 1),
+        Err(Failure::Usage(what)) => out::error(&what, 2),
         Err(Failure::Program(what)) => out::error(&what, 3),
         Err(Failure::Said(code)) => code.into(),
     }

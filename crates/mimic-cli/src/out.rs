@@ -10,6 +10,10 @@ pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const HEAD: Style = Style::new().bold();
 /// For what is less important.
 pub(crate) const DIM: Style = Style::new().dimmed();
+/// For what is well.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+/// For what is not.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default();
 /// For names.
 pub(crate) const NAME: Style = AnsiColor::Cyan.on_default();
 
@@ -24,7 +28,7 @@ pub(crate) fn error(what: &str, code: u8) -> ExitCode {
 /// A table of text: columns as wide as they need to be, numbers to the right.
 pub(crate) struct Table {
     head: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<(Vec<String>, Style)>,
     right: Vec<bool>,
 }
 
@@ -38,13 +42,19 @@ impl Table {
 
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.styled_row(cells, Style::new());
+    }
+
+    /// Adds a row in a style.
+    pub(crate) fn styled_row(&mut self, cells: impl IntoIterator<Item = String>, style: Style) {
+        self.rows.push((cells.into_iter().collect(), style));
     }
 
     /// Prints it, indented.
     pub(crate) fn print(&self, to: &mut impl Write, indent: usize) -> std::io::Result<()> {
         let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            let cells =
+                self.rows.iter().filter_map(|(row, _)| row.get(column)).map(|cell| cell.chars().count());
             cells.chain([self.head[column].chars().count()]).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
@@ -52,10 +62,10 @@ impl Table {
         self.line(to, &widths, self.head.iter().copied())?;
         write!(to, "{HEAD:#}")?;
         writeln!(to)?;
-        for row in &self.rows {
-            write!(to, "{:indent$}", "")?;
+        for (row, style) in &self.rows {
+            write!(to, "{:indent$}{style}", "")?;
             self.line(to, &widths, row.iter().map(String::as_str))?;
-            writeln!(to)?;
+            writeln!(to, "{style:#}")?;
         }
         Ok(())
     }

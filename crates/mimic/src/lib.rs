@@ -1,11 +1,23 @@
 //! mimic: run, test, debug and embed eBPF programs in userspace, with Linux's semantics.
 #![forbid(unsafe_code)]
 
+mod dump;
+mod error;
+mod loaded;
+mod map;
 mod names;
+mod packet;
 pub mod pcap;
+mod runner;
 
+pub use dump::{Entry, MapContents, Typed, hex, unhex};
+pub use error::{Error, ErrorKind};
+pub use loaded::{LoadExt, Loaded, Run, Runnable};
+pub use map::{MapHandle, Pair, Plain};
 pub use mimic_abi as abi;
 pub use mimic_linux as linux;
 pub use mimic_object as object;
 pub use mimic_vm as vm;
 pub use names::HelperNames;
+pub use packet::{AnyPacket, PacketContext, verdict_name, verdicts_of};
+pub use runner::{Count, RECORDS_MAX, Record, Records, Report, Runner, Verdict, VerdictKey};

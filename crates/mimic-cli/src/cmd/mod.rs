@@ -3,6 +3,7 @@
 mod asm;
 mod completions;
 mod list;
+mod run;
 
 use crate::Done;
 use crate::args::Command;
@@ -10,6 +11,7 @@ use crate::args::Command;
 /// Does what was asked for.
 pub(crate) fn run(command: Command) -> Done {
     match command {
+        Command::Run(args) => run::run(&args),
         Command::List(args) => list::run(&args),
         Command::Asm(args) => asm::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -1,0 +1,166 @@
+//! `mimic run`: a program over packets.
+
+use crate::args::Run;
+use crate::packets::Packets;
+use crate::tracer::Tracer;
+use crate::{Done, Failure, machine, report, report_json};
+use mimic::linux::Linux;
+use mimic::pcap::{Frame, PacketSink, PacketSource, PcapngWriter};
+use mimic::{MapContents, Report, Runner, Verdict, VerdictKey};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+pub(crate) fn run(args: &Run) -> Done {
+    let record_types = record_types(&args.record)?;
+    let object = machine::object(&args.object)?;
+    let mut packets = Packets::open(&args.input)?;
+    let loaded = machine::load(&args.machine, &object, packets.first_ns)?;
+    let program = machine::program(&loaded, args.prog.as_deref())?;
+    let linked = program.program().linked();
+    let mut context = mimic::AnyPacket::for_program(linked).map_err(Failure::Input)?;
+    let mut runner = Runner::new(program)?;
+    runner.repeat = args.repeat;
+    let mut sinks = args.out.as_deref().map(Sinks::new).transpose()?;
+    run_packets(args, &mut runner, &mut packets, &mut context, sinks.as_mut())?;
+    let report = runner.finish();
+    let files = sinks.map_or(Ok(Vec::new()), Sinks::finish)?;
+    let maps: Vec<MapContents> = loaded.maps().map(|map| map.contents()).collect::<Result<_, _>>()?;
+    let trace = loaded.vm().emulator_as::<Linux>().map(Linux::take_trace).unwrap_or_default();
+    let text = report::Text {
+        loaded: &loaded,
+        program: program.program(),
+        input: &packets.name,
+        report: &report,
+        maps: &maps,
+        trace: &trace,
+        record_types: &record_types,
+        entries: args.entries,
+    };
+    let mut to = anstream::stdout().lock();
+    if args.json.json {
+        writeln!(to, "{}", report_json::report(&text, &files))?;
+    } else {
+        text.print(&mut to)?;
+        written(&mut to, &files)?;
+    }
+    to.flush()?;
+    exit_code(&report)
+}
+
+/// Runs all packets; with `--trace` prints what happens.
+fn run_packets(
+    args: &Run,
+    runner: &mut Runner<'_>,
+    packets: &mut Packets,
+    context: &mut mimic::AnyPacket,
+    mut sinks: Option<&mut Sinks>,
+) -> Done {
+    let mut tracer = args.trace.then(|| {
+        let to: Box<dyn Write> = match args.json.json {
+            true => Box::new(anstream::stderr()),
+            false => Box::new(anstream::stdout()),
+        };
+        Tracer::new(BufWriter::new(to))
+    });
+    let mut frame = Frame::default();
+    let name = packets.name.clone();
+    while packets.next(&mut frame).map_err(|error| Failure::Input(format!("{name}: {error}")))? {
+        let verdict = match &mut tracer {
+            None => runner.packet(&frame, context, &mut mimic::vm::NoProbe),
+            Some(tracer) => {
+                let (number, len) = (runner.report().total.packets + 1, frame.bytes.len());
+                tracer.title(&format!("packet {number}, {len} bytes"))?;
+                let verdict = runner.packet(&frame, context, tracer);
+                tracer.end(&verdict)?;
+                verdict
+            }
+        };
+        if let Some(sinks) = &mut sinks {
+            sinks.put(&frame, &verdict, context)?;
+        }
+    }
+    Ok(())
+}
+
+/// 3 if a program was stopped; what happened was said in the report.
+fn exit_code(report: &Report) -> Done {
+    match report.verdicts.contains_key(&VerdictKey::Faulted) {
+        true => Err(Failure::Said(3)),
+        false => Ok(()),
+    }
+}
+
+fn record_types(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let split = |text: &String| {
+        let pair = text.split_once('=').map(|(map, ty)| (map.to_owned(), ty.to_owned()));
+        pair.ok_or_else(|| Failure::Usage(format!("--record {text}: expected MAP=TYPE, as in events=event")))
+    };
+    given.iter().map(split).collect()
+}
+
+fn written(to: &mut impl Write, files: &[(PathBuf, u64)]) -> std::io::Result<()> {
+    if !files.is_empty() {
+        writeln!(to)?;
+    }
+    for (path, packets) in files {
+        writeln!(to, "  {} packets in {}", report::grouped(*packets), path.display())?;
+    }
+    Ok(())
+}
+
+/// The most files that `--out` makes: programs that return lengths have many values.
+const SINKS_MAX: usize = 64;
+
+/// One pcapng for each verdict.
+struct Sinks {
+    dir: PathBuf,
+    files: BTreeMap<String, (PathBuf, PcapngWriter<BufWriter<File>>, u64)>,
+}
+
+impl Sinks {
+    fn new(dir: &Path) -> Result<Sinks, Failure> {
+        let named = |error| Failure::Input(format!("--out {}: {error}", dir.display()));
+        std::fs::create_dir_all(dir).map_err(named)?;
+        Ok(Sinks { dir: dir.to_owned(), files: BTreeMap::new() })
+    }
+
+    fn put(&mut self, frame: &Frame, verdict: &Verdict, context: &mimic::AnyPacket) -> Done {
+        let mut name = verdict.name();
+        if !self.files.contains_key(&name) && self.files.len() >= SINKS_MAX - 1 {
+            name = "other".into();
+        }
+        let dir = &self.dir;
+        let named = |error| Failure::Input(format!("--out {}: {error}", dir.display()));
+        if !self.files.contains_key(&name) {
+            let path = dir.join(format!("{name}.pcapng"));
+            let file = File::create(&path).map_err(named)?;
+            let writer = PcapngWriter::new(BufWriter::new(file)).map_err(named)?;
+            self.files.insert(name.clone(), (path, writer, 0));
+        }
+        let Some((_, writer, count)) = self.files.get_mut(&name) else { return Ok(()) };
+        let (bytes, comment) = match verdict {
+            Verdict::Returned(..) => (context.packet(), verdict.name()),
+            Verdict::Faulted(fault) => (frame.bytes.as_slice(), fault.to_string()),
+            Verdict::Refused(why) => (frame.bytes.as_slice(), why.clone()),
+        };
+        let cut = frame.wire_len.saturating_sub(frame.bytes.len() as u32);
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let after =
+            Frame { time_ns: frame.time_ns, wire_len: len.saturating_add(cut), bytes: bytes.to_vec() };
+        *count += 1;
+        writer.put(&after, &comment).map_err(named)
+    }
+
+    fn finish(self) -> Result<Vec<(PathBuf, u64)>, Failure> {
+        let dir = self.dir;
+        let named = |error| Failure::Input(format!("--out {}: {error}", dir.display()));
+        let mut files = Vec::new();
+        for (path, mut writer, count) in self.files.into_values() {
+            writer.get_mut().flush().map_err(named)?;
+            files.push((path, count));
+        }
+        Ok(files)
+    }
+}

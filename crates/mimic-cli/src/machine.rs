@@ -1,0 +1,91 @@
+//! From files and options to a VM with an object in it, ready to run.
+
+use crate::Failure;
+use crate::args::{Engine, Machine};
+use mimic::linux::{Linux, World};
+use mimic::object::Object;
+use mimic::vm::{Limits, Vm};
+use mimic::{LoadExt, Loaded, Runnable};
+use std::path::Path;
+
+/// The longest object file that is read, in bytes.
+const OBJECT_LEN_MAX: u64 = 256 << 20;
+
+/// Reads an object file.
+pub(crate) fn object(path: &Path) -> Result<Object, Failure> {
+    let bytes = read(path, OBJECT_LEN_MAX)?;
+    Object::parse(&bytes).map_err(|errors| Failure::Input(listed(path, &errors)))
+}
+
+/// All that is wrong with an object, one a line.
+pub(crate) fn listed(path: &Path, errors: &mimic::object::LoadErrors) -> String {
+    let lines: Vec<String> =
+        errors.to_string().lines().map(|line| format!("{}: {line}", path.display())).collect();
+    lines.join("\n       ")
+}
+
+/// Reads a file, or standard input for `-`.
+pub(crate) fn read(path: &Path, len_max: u64) -> Result<Vec<u8>, Failure> {
+    use std::io::Read;
+    let named = |error: std::io::Error| Failure::Input(format!("{}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    if path.as_os_str() == "-" {
+        std::io::stdin().lock().take(len_max + 1).read_to_end(&mut bytes).map_err(named)?;
+    } else {
+        let file = std::fs::File::open(path).map_err(named)?;
+        file.take(len_max + 1).read_to_end(&mut bytes).map_err(named)?;
+    }
+    if bytes.len() as u64 > len_max {
+        return Err(Failure::Input(format!("{}: longer than {len_max} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// Loads an object into a VM of this kind. `epoch_ns` is when the run begins, in nanoseconds since 1970, if the input says.
+pub(crate) fn load(machine: &Machine, object: &Object, epoch_ns: Option<u64>) -> Result<Loaded, Failure> {
+    check_engine(machine)?;
+    let mut world = World::with_seed(machine.seed);
+    if let Some(epoch_ns) = epoch_ns {
+        world.clock.epoch_ns = epoch_ns.saturating_sub(world.clock.start_ns);
+    }
+    let vm = Vm::builder(Linux::new(world))
+        .cpus(machine.cpus)
+        .seed(machine.seed)
+        .byte_order(object.byte_order)
+        .limits(Limits { insns_max: machine.budget, ..Limits::default() })
+        .build()
+        .map_err(|error| Failure::Input(error.to_string()))?;
+    let loaded = vm.load(object)?;
+    Ok(loaded)
+}
+
+fn check_engine(machine: &Machine) -> Result<(), Failure> {
+    let engine = match machine.engine {
+        Engine::Interp => return Ok(()),
+        Engine::Jit => "jit",
+        Engine::Auto => "auto",
+    };
+    Err(Failure::Input(format!(
+        "--engine {engine}: there is no JIT yet; use --engine interp, which is the default"
+    )))
+}
+
+/// The program to run: the one of this name, or the object's only one.
+pub(crate) fn program<'a>(loaded: &'a Loaded, name: Option<&str>) -> Result<Runnable<'a>, Failure> {
+    if let Some(name) = name {
+        return Ok(loaded.program(name)?);
+    }
+    let names: Vec<&str> = loaded.object().programs.iter().map(|program| program.name.as_str()).collect();
+    match names.as_slice() {
+        [] => Err(Failure::Input("the object has no program".into())),
+        [name] => Ok(loaded.program(name)?),
+        names => {
+            let what = format!(
+                "the object has {} programs; choose one with --prog: {}",
+                names.len(),
+                names.join(", ")
+            );
+            Err(Failure::Input(what))
+        }
+    }
+}

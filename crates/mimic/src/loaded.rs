@@ -1,0 +1,147 @@
+//! `Loaded`: an object in a VM: its programs, ready to run, and its maps.
+
+use crate::error::{Error, ResultExt};
+use crate::map::MapHandle;
+use mimic_object::{MapSpec, Object, Program, Target};
+use mimic_vm::{Context, LoadedProgram, MapRef, Outcome, Process, Vm};
+use std::sync::Arc;
+
+/// Loads objects: `vm.load(&object)`.
+pub trait LoadExt {
+    /// Makes the object's maps, links its programs for a kernel of the baseline release whose types are those that the object was
+    /// compiled with, and adds them.
+    fn load(&self, object: &Object) -> Result<Loaded, Error> {
+        self.load_for(object, &Target { btf: object.btf.clone(), ..Target::default() })
+    }
+
+    /// The same for this target. A program that cannot be linked does not keep the others from running: asking for it tells why.
+    fn load_for(&self, object: &Object, target: &Target) -> Result<Loaded, Error>;
+}
+
+/// An object in a VM.
+pub struct Loaded {
+    vm: Arc<Vm>,
+    object: Object,
+    specs: Vec<MapSpec>,
+    maps: Vec<Arc<MapRef>>,
+    programs: Vec<Arc<LoadedProgram>>,
+    refused: Vec<(String, Arc<Error>)>,
+}
+
+impl LoadExt for Arc<Vm> {
+    fn load_for(&self, object: &Object, target: &Target) -> Result<Loaded, Error> {
+        let specs = object.maps_for(target)?;
+        let maps = self.load_maps(&specs)?;
+        let (mut programs, mut refused) = (Vec::new(), Vec::new());
+        for spec in &object.programs {
+            let linked = object.link_spec(spec, target).map_err(Error::from);
+            match linked.and_then(|linked: Program| Ok(self.add(linked, &maps)?)) {
+                Ok(program) => programs.push(program),
+                Err(error) => refused.push((spec.name.clone(), Arc::new(error))),
+            }
+        }
+        self.fill_program_slots(&specs, &maps, &programs)?;
+        Ok(Loaded { vm: self.clone(), object: object.clone(), specs, maps, programs, refused })
+    }
+}
+
+impl Loaded {
+    /// The VM.
+    pub fn vm(&self) -> &Arc<Vm> {
+        &self.vm
+    }
+
+    /// The object that was loaded.
+    pub fn object(&self) -> &Object {
+        &self.object
+    }
+
+    /// The programs that can run, in the object's order.
+    pub fn programs(&self) -> impl Iterator<Item = Runnable<'_>> {
+        self.programs.iter().map(|program| Runnable { loaded: self, program })
+    }
+
+    /// The programs that cannot, and why.
+    pub fn refused(&self) -> impl Iterator<Item = (&str, &Error)> {
+        self.refused.iter().map(|(name, error)| (name.as_str(), &**error))
+    }
+
+    /// The program of this name.
+    pub fn program(&self, name: &str) -> Result<Runnable<'_>, Error> {
+        if let Some(program) = self.programs().find(|program| **program.program.name() == *name) {
+            return Ok(program);
+        }
+        if let Some((_, error)) = self.refused().find(|(refused, _)| *refused == name) {
+            return Err(
+                Error::usage(error.to_string()).context(format!("program {name} could not be loaded"))
+            );
+        }
+        let names: Vec<&str> = self.object.programs.iter().map(|spec| spec.name.as_str()).collect();
+        Err(Error::usage(format!("the object has no program {name}; it has {}", names.join(", "))))
+    }
+
+    /// The maps, in the object's order.
+    pub fn maps(&self) -> impl Iterator<Item = MapHandle<'_>> {
+        self.specs.iter().zip(&self.maps).map(|(spec, map)| MapHandle::new(self, spec, map))
+    }
+
+    /// The map of this name.
+    pub fn map(&self, name: &str) -> Result<MapHandle<'_>, Error> {
+        self.maps().find(|map| map.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = self.object.maps.iter().map(|spec| spec.name.as_str()).collect();
+            Error::usage(format!("the object has no map {name}; it has {}", names.join(", ")))
+        })
+    }
+}
+
+/// A program that can be run.
+#[derive(Clone, Copy)]
+pub struct Runnable<'a> {
+    loaded: &'a Loaded,
+    program: &'a Arc<LoadedProgram>,
+}
+
+impl<'a> Runnable<'a> {
+    /// What it was loaded with.
+    pub fn loaded(&self) -> &'a Loaded {
+        self.loaded
+    }
+
+    /// The program.
+    pub fn program(&self) -> &'a Arc<LoadedProgram> {
+        self.program
+    }
+
+    /// A process for it on CPU 0, to run it many times.
+    pub fn process(&self) -> Result<Process, Error> {
+        self.process_on(0)
+    }
+
+    /// A process for it on a virtual CPU.
+    pub fn process_on(&self, cpu: u32) -> Result<Process, Error> {
+        Ok(self.loaded.vm.process(self.program, cpu)?)
+    }
+
+    /// Runs it once. The context is given back with the results in it.
+    pub fn run<C: Context>(&self, mut context: C) -> Result<Run<C>, Error> {
+        let outcome =
+            self.process()?.run(&mut context).context(|| format!("program {}", self.program.name()))?;
+        Ok(Run { outcome, context })
+    }
+
+    /// A process with the context entered, to be stepped.
+    pub fn spawn<C: Context>(&self, context: C) -> Result<Process, Error> {
+        let mut process = self.process()?;
+        process.start(Box::new(context)).map_err(mimic_vm::RunError::Context)?;
+        Ok(process)
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Run<C> {
+    /// r0, instructions.
+    pub outcome: Outcome,
+    /// The context, with the results in it.
+    pub context: C,
+}
