@@ -45,7 +45,7 @@ const COMMANDS: &[Command] = &[
     ("sanitize", "[address|thread]", "run the suite under the sanitizers", sanitize::run),
     (
         "selftests",
-        "DIR [--out FOLDER] [--all]",
+        "DIR [--out FOLDER] [--also FOLDER] [--all]",
         "open the kernel tree's own test objects, beside libbpf",
         selftests::run,
     ),

@@ -47,7 +47,7 @@ const EXPLAINED: &[(&str, &str)] = &[
 ];
 
 /// Runs the chore. Arguments: the kernel tree, `--out FOLDER` (default `selftests` in the target directory), `--all` for a row
-/// per object.
+/// per object, `--also FOLDER` (as often as wanted) for the objects of other folders.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let options = Options::parse(args)?;
     std::fs::create_dir_all(&options.out)
@@ -74,6 +74,10 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         objects.extend(link_sets(libbpf, &options.out)?);
     }
 
+    for folder in &options.also {
+        objects.extend(build::files(folder, "o")?);
+    }
+
     let target = judge::target(&vmlinux_btf())?;
     let judgements = in_parallel(&objects, |path| {
         let code = libbpf.as_ref().map(|libbpf| libbpf.code(path)).transpose()?;
@@ -91,6 +95,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 struct Options {
     kernel: PathBuf,
     out: PathBuf,
+    also: Vec<PathBuf>,
     all: bool,
 }
 
@@ -98,20 +103,21 @@ impl Options {
     fn parse(args: &[String]) -> Result<Options, String> {
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-        let (mut kernel, mut out, mut all) = (None, target.join("selftests"), false);
+        let (mut kernel, mut out, mut also, mut all) = (None, target.join("selftests"), Vec::new(), false);
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--all" => all = true,
+                "--also" => also.push(PathBuf::from(args.next().ok_or("--also needs a folder")?)),
                 "--out" => out = PathBuf::from(args.next().ok_or("--out needs a folder")?),
                 option if option.starts_with('-') => return Err(format!("unknown option {option}")),
                 dir => kernel = Some(PathBuf::from(dir)),
             }
         }
-        let kernel = kernel.ok_or("which kernel tree? usage: DIR [--out FOLDER] [--all]")?;
+        let kernel = kernel.ok_or("which kernel tree? usage: DIR [--out FOLDER] [--also FOLDER] [--all]")?;
         let absolute =
             |path: &Path| std::path::absolute(path).map_err(|err| format!("{}: {err}", path.display()));
-        Ok(Options { kernel: absolute(&kernel)?, out: absolute(&out)?, all })
+        Ok(Options { kernel: absolute(&kernel)?, out: absolute(&out)?, also, all })
     }
 }
 
@@ -181,7 +187,7 @@ fn report(rows: &[Row], alone: usize, options: &Options) -> Outcome {
 
     println!("\nall of them in {}", path.display());
     totals("objects", rows.get(..alone).unwrap_or(rows));
-    totals("linked sets", rows.get(alone..).unwrap_or_default());
+    totals("linked sets and others", rows.get(alone..).unwrap_or_default());
 
     let good = rows.iter().filter(|row| row.judgement.is_good()).count();
     let opened = rows.iter().filter(|row| row.libbpf_opens() == Some(true)).count();
@@ -250,10 +256,12 @@ fn link_sets(libbpf: &Libbpf, out: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(made)
 }
 
-/// `atomics`, or `linked/test_usdt`.
+/// `atomics`, or `linked/test_usdt` for what is in another folder.
 fn row_name(path: &Path, out: &Path) -> String {
     match path.parent() {
-        Some(parent) if parent != out => format!("linked/{}", stem(path)),
+        Some(parent) if parent != out => {
+            format!("{}/{}", parent.file_name().unwrap_or_default().to_string_lossy(), stem(path))
+        }
         _ => stem(path),
     }
 }

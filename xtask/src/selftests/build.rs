@@ -48,7 +48,7 @@ impl Build {
         for dir in system_includes(&clang)? {
             flags.extend(["-idirafter".to_owned(), dir]);
         }
-        Ok(Build { clang, flags, sources: sources(&progs)?, out: out.to_path_buf() })
+        Ok(Build { clang, flags, sources: files(&progs, "c")?, out: out.to_path_buf() })
     }
 
     /// Compiles what is not up to date. Returns the objects, and for each source that did not compile its first error.
@@ -114,11 +114,12 @@ fn vmlinux_header(path: &Path) -> Result<(), String> {
     std::fs::write(path, text).map_err(|err| format!("{}: {err}", path.display()))
 }
 
-fn sources(progs: &Path) -> Result<Vec<PathBuf>, String> {
-    let entries = std::fs::read_dir(progs).map_err(|err| format!("{}: {err}", progs.display()))?;
+/// The files of a folder with this extension, sorted.
+pub(crate) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
+    let entries = std::fs::read_dir(folder).map_err(|err| format!("{}: {err}", folder.display()))?;
     let mut found: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ext| ext == "c"))
+        .filter(|path| path.extension().is_some_and(|ext| ext == extension))
         .collect();
     found.sort();
     Ok(found)
