@@ -37,6 +37,9 @@ pub(super) fn properties(spec: &MapSpec, row: &MapTypeSpec) -> Result<(), MapErr
             spec.map_extra
         ));
     }
+    if kind == MapType::BloomFilter && u64::from(spec.value_size) > KMALLOC_MAX {
+        return too_big(kind, "value_size", KMALLOC_MAX);
+    }
     flags(spec, row)?;
     size(spec, "key_size", spec.key_size, row.key)?;
     size(spec, "value_size", spec.value_size, row.value)?;
@@ -89,24 +92,25 @@ fn flags(spec: &MapSpec, row: &MapTypeSpec) -> Result<(), MapError> {
             return invalid(format!("a map cannot be both {}", flag_name(both)));
         }
     }
+    let lru = matches!(row.kind, MapType::LruHash | MapType::LruPercpuHash);
+    if lru && flags & BPF_F_NO_PREALLOC != 0 {
+        return Err(MapError::new(Errno::ENOTSUPP, "LRU maps are always preallocated"));
+    }
     if flags & BPF_F_NUMA_NODE != 0 && spec.numa_node.unwrap_or(0) != 0 {
         return invalid(format!("there is one NUMA node, 0, and no {}", spec.numa_node.unwrap_or(0)));
     }
     if flags & BPF_F_NUMA_NODE != 0 && (row.kind.is_percpu() || flags & BPF_F_NO_COMMON_LRU != 0) {
         return invalid("per-CPU maps have no NUMA node".into());
     }
-    let lru = matches!(row.kind, MapType::LruHash | MapType::LruPercpuHash);
-    if lru && flags & BPF_F_NO_PREALLOC != 0 {
-        return Err(MapError::new(Errno::ENOTSUPP, "LRU maps are always preallocated"));
-    }
     Ok(())
 }
 
+fn too_big(kind: MapType, what: &str, max: u64) -> Result<(), MapError> {
+    Err(MapError::new(Errno::E2BIG, format!("{what} of a {} map is {max} bytes at most", kind.word())))
+}
+
 fn limits(spec: &MapSpec, kind: MapType) -> Result<(), MapError> {
-    let too_big = |what: &str, max: u64| {
-        let why = format!("{what} of a {} map is {max} bytes at most", kind.word());
-        Err(MapError::new(Errno::E2BIG, why))
-    };
+    let too_big = |what, max| too_big(kind, what, max);
     let (key, value) = (u64::from(spec.key_size), u64::from(spec.value_size));
     if kind.is_percpu() && spec.value_size.div_ceil(8) > PERCPU_VALUE_MAX / 8 {
         return too_big("value_size", u64::from(PERCPU_VALUE_MAX));
@@ -122,9 +126,7 @@ fn limits(spec: &MapSpec, kind: MapType) -> Result<(), MapError> {
         {
             too_big("key_size with value_size", KMALLOC_MAX - HASH_ELEM_LEN - 1)
         }
-        MapType::Queue | MapType::Stack | MapType::BloomFilter if value > KMALLOC_MAX => {
-            too_big("value_size", KMALLOC_MAX)
-        }
+        MapType::Queue | MapType::Stack if value > KMALLOC_MAX => too_big("value_size", KMALLOC_MAX),
         MapType::Queue | MapType::Stack if spec.max_entries >= u32::MAX / spec.value_size.max(1) => {
             too_big("max_entries times value_size", u64::from(u32::MAX))
         }

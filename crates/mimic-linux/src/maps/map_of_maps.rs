@@ -6,7 +6,7 @@ use super::hash::{bucket_batch, check_exists, check_flags};
 use super::pool::Pool;
 use super::table::Table;
 use super::types::row;
-use super::{Maker, SLOTS_MAX, next_index, word, word_bytes};
+use super::{Maker, SLOTS_MAX, next_index, no_descriptor, word, word_bytes};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use mimic_abi::uapi::map_flags::BPF_F_INNER_MAP;
 use mimic_abi::{ByteOrder, Errno, MapType};
@@ -174,8 +174,8 @@ impl Ops for ArrayOfMaps {
     }
 
     /// A value is a descriptor, which only bpf(2) can resolve: maps are put in with `set_map`.
-    fn copy_in(&self, _key: &[u8], _value: &[u8], _flags: u64) -> Result<(), Errno> {
-        Err(Errno::EBADF)
+    fn copy_in(&self, key: &[u8], _value: &[u8], flags: u64) -> Result<(), Errno> {
+        Err(no_descriptor(word(key, self.slots.order)?, self.entries, flags))
     }
 
     fn set_map(&self, key: &[u8], map: &Arc<MapRef>, flags: u64) -> Result<(), Errno> {

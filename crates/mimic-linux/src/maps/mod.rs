@@ -201,6 +201,15 @@ fn word_bytes(word: u32, order: ByteOrder) -> [u8; 4] {
     }
 }
 
+/// The answer to a user who sets a slot of an array to a descriptor where there are none.
+fn no_descriptor(index: u32, entries: u32, flags: u64) -> Errno {
+    match () {
+        () if flags != 0 => Errno::EINVAL,
+        () if index >= entries => Errno::E2BIG,
+        () => Errno::EBADF,
+    }
+}
+
 /// The key after `key` in a map whose keys are the numbers below `entries`.
 fn next_index(key: Option<&[u8]>, entries: u32, order: ByteOrder) -> Result<Vec<u8>, Errno> {
     let next = match key.map(|key| word(key, order)).transpose()? {

@@ -4,7 +4,7 @@
 //! taken out with [`PerfEventArray::take`].
 
 use super::front::{LinuxMap, Ops};
-use super::{Maker, next_index, word};
+use super::{Maker, next_index, no_descriptor, word};
 use mimic_abi::{ByteOrder, Errno};
 use mimic_vm::{Map, MapError};
 use std::collections::VecDeque;
@@ -150,7 +150,7 @@ impl Ops for PerfEventArray {
     }
 
     /// A value is the descriptor of a perf event, which only a process has: see [`PerfEventArray::open`].
-    fn copy_in(&self, _key: &[u8], _value: &[u8], _flags: u64) -> Result<(), Errno> {
-        Err(Errno::EBADF)
+    fn copy_in(&self, key: &[u8], _value: &[u8], flags: u64) -> Result<(), Errno> {
+        Err(no_descriptor(word(key, self.order)?, self.slots.len() as u32, flags))
     }
 }

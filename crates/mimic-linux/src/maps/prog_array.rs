@@ -1,7 +1,7 @@
 //! PROG_ARRAY: programs by index, for `bpf_tail_call`. bpf(2), "BPF_MAP_TYPE_PROG_ARRAY".
 
 use super::front::{LinuxMap, Ops};
-use super::{Maker, next_index, word, word_bytes};
+use super::{Maker, next_index, no_descriptor, word, word_bytes};
 use mimic_abi::{AttachType, ByteOrder, Errno, ProgType};
 use mimic_vm::{LoadedProgram, Map, MapError};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -89,8 +89,8 @@ impl Ops for ProgArray {
     }
 
     /// A value is a descriptor, which only bpf(2) can resolve: programs are put in with `set_program`.
-    fn copy_in(&self, _key: &[u8], _value: &[u8], _flags: u64) -> Result<(), Errno> {
-        Err(Errno::EBADF)
+    fn copy_in(&self, key: &[u8], _value: &[u8], flags: u64) -> Result<(), Errno> {
+        Err(no_descriptor(word(key, self.order)?, self.slots.len() as u32, flags))
     }
 
     fn set_program(&self, key: &[u8], program: &Arc<LoadedProgram>, flags: u64) -> Result<(), Errno> {

@@ -4,7 +4,7 @@
 //! Whether a network device exists is not asked: any index but 0 is taken.
 
 use super::front::{LinuxMap, Ops};
-use super::{Maker, next_index, word, word_bytes};
+use super::{Maker, next_index, no_descriptor, word, word_bytes};
 use mimic_abi::uapi::update_flags::{BPF_ANY, BPF_EXIST, BPF_NOEXIST};
 use mimic_abi::{AttachType, ByteOrder, Errno, MapType, ProgType, Size};
 use mimic_vm::memory::{Access, Layout, Part};
@@ -118,22 +118,7 @@ impl RedirectMap {
         program: Option<&Arc<LoadedProgram>>,
         flags: u64,
     ) -> Result<(), Errno> {
-        if flags > BPF_EXIST {
-            return Err(Errno::EINVAL);
-        }
-        let hash = self.kind == MapType::DevmapHash;
-        if !hash && key >= self.entries {
-            return Err(Errno::E2BIG);
-        }
-        self.check_exists(key, flags)?;
-        match self.kind {
-            MapType::Cpumap if value > QUEUE_MAX => return Err(Errno::EOVERFLOW),
-            MapType::Cpumap if key >= self.cpus => return Err(Errno::ENODEV),
-            MapType::Devmap | MapType::DevmapHash if value == 0 && (hash || program.is_some()) => {
-                return Err(Errno::EINVAL);
-            }
-            _ => {}
-        }
+        self.check(key, value, program.is_some(), flags)?;
         if value == 0 {
             self.remove_target(key);
             return Ok(());
@@ -142,6 +127,27 @@ impl RedirectMap {
             return Err(Errno::EINVAL);
         }
         self.add(key, Target { value, program: program.cloned() })
+    }
+
+    fn check(&self, key: u32, value: u32, program: bool, flags: u64) -> Result<(), Errno> {
+        if flags > BPF_EXIST {
+            return Err(Errno::EINVAL);
+        }
+        let hash = self.kind == MapType::DevmapHash;
+        if hash && value == 0 {
+            return Err(Errno::EINVAL);
+        }
+        if !hash && key >= self.entries {
+            return Err(Errno::E2BIG);
+        }
+        self.check_exists(key, flags)?;
+        match self.kind {
+            MapType::Cpumap if value > QUEUE_MAX => return Err(Errno::EOVERFLOW),
+            MapType::Cpumap if key >= self.cpus => return Err(Errno::ENODEV),
+            MapType::Devmap if value == 0 && program => return Err(Errno::EINVAL),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn check_exists(&self, key: u32, flags: u64) -> Result<(), Errno> {
@@ -282,10 +288,16 @@ impl Ops for RedirectMap {
     fn copy_in(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
         let key = word(key, self.order)?;
         let fd = value.get(4..).filter(|fd| !fd.is_empty()).map_or(Ok(0), |fd| word(fd, self.order))?;
-        if self.kind == MapType::Xskmap || fd as i32 > 0 {
-            return Err(Errno::EBADF);
+        if self.kind == MapType::Xskmap {
+            let flags = if flags > BPF_EXIST { flags } else { BPF_ANY };
+            return Err(no_descriptor(key, self.entries, flags));
         }
-        self.set(key, word(value, self.order)?, None, flags)
+        let value = word(value, self.order)?;
+        if fd as i32 > 0 {
+            self.check(key, value, true, flags)?;
+            return Err(Errno::EINVAL);
+        }
+        self.set(key, value, None, flags)
     }
 
     fn release(&self) {

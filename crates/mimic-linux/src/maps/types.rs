@@ -68,6 +68,7 @@ pub const ROWS: &[MapTypeSpec] = &[
     MapTypeSpec::new(MapType::LpmTrie, "prefixes; a lookup finds the longest that matches")
         .since(4, 11)
         .key(SizeRule::Range(5, 260))
+        .value(SizeRule::Range(1, (4 << 20) - 280))
         .flags(BPF_F_NUMA_NODE | ACCESS)
         .requires(BPF_F_NO_PREALLOC)
         .ops(ELEM, KEYS.and(MapOps::BATCH)),
