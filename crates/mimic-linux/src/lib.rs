@@ -9,8 +9,10 @@ pub mod kfuncs;
 pub mod maps;
 pub mod net;
 pub mod progs;
+mod timers;
 mod world;
 
+pub use timers::TIMER_CALLS_MAX;
 pub use world::{Attach, Clock, ClockMode, ClockSpec, PidNs, Task, Trace, TraceLimits, TraceLine, World};
 
 use mimic_abi::Size;
@@ -26,6 +28,7 @@ pub struct Linux {
     tasks: RwLock<Vec<Arc<Task>>>,
     attach: RwLock<Attach>,
     trace: Mutex<Trace>,
+    timers: Mutex<timers::Timers>,
 }
 
 impl Default for Linux {
@@ -43,6 +46,7 @@ impl Linux {
             tasks: RwLock::new(world.current_tasks()),
             attach: RwLock::new(world.attach),
             trace: Mutex::default(),
+            timers: Mutex::default(),
             world,
         }
     }

@@ -29,7 +29,7 @@ mod sys;
 mod sysctl;
 mod task;
 mod time;
-mod timer;
+pub(crate) mod timer;
 mod tracing;
 mod tunnel;
 mod xdp;

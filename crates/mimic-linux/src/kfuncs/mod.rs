@@ -5,11 +5,12 @@
 mod dynptr;
 mod iter;
 mod section;
+mod wq;
 
 use mimic_vm::Helper;
 
 /// The families. A name is in exactly one.
-const FAMILIES: &[&[Helper]] = &[dynptr::ROWS, iter::ROWS, section::ROWS];
+const FAMILIES: &[&[Helper]] = &[dynptr::ROWS, iter::ROWS, section::ROWS, wq::ROWS];
 
 /// The kfunc of this name.
 pub fn by_name(name: &str) -> Option<&'static Helper> {
