@@ -227,6 +227,12 @@ impl<'a> Function<'a> {
             return;
         }
         let fetch = op.always_fetches() || self.rng.chance(50);
+        if fetch && !matches!(state.kind(base), Kind::Ptr(Object::Value(_), _)) {
+            // Linux 6.18 follows what a fetch from the stack yields, but not where it came from when it looks for what a branch
+            // depended on, and so drops code that is live. Bytes of no known value are not followed.
+            let src = Operand::Imm(0x5a);
+            self.push(Insn::Store { size: Size::B, base, off: off + 1, src });
+        }
         self.push(Insn::Atomic { op, fetch, size, base, off, src });
     }
 

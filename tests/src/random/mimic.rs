@@ -7,7 +7,8 @@ use mimic_linux::{Linux, World};
 use mimic_object::{MapSpec, Program, Ref, RefTarget};
 use mimic_vm::memory::{Access, Layout};
 use mimic_vm::{
-    Context, ContextError, FaultKind, Hygiene, Limits, LoadedProgram, MapRef, Outcome, RunError, Setup, Vm,
+    Context, ContextError, FaultKind, Hygiene, Limits, LoadedProgram, MapRef, Outcome, Region, RunError,
+    Setup, Vm,
 };
 
 use super::{RandomEntry, RandomKind, RandomMap, RandomOutcome, RandomProgram};
@@ -18,18 +19,17 @@ const INSNS_MAX: u64 = 10_000_000;
 impl RandomProgram {
     /// Runs the program on virtual CPU 0. The error says what mimic could not do.
     pub fn run(&self) -> Result<RandomOutcome, String> {
-        let loaded = Loaded::new(self, Hygiene::Off)?;
-        let mut context = Packet { kind: self.kind, bytes: self.packet.clone() };
-        let outcome = loaded.run(&mut context)?.map_err(|error| error.to_string())?;
-        let contents = loaded.maps.iter().zip(&self.maps).map(|(map, random)| random.contents(map));
-        let maps = contents.collect::<Result<_, _>>()?;
-        Ok(RandomOutcome { retval: outcome.r0 as u32, packet: context.bytes, maps })
+        self.run_from(0)
     }
 
-    /// Whether it reads stack that it never wrote, which the verifier lets the privileged do: its outcome means nothing then.
-    /// Generated programs don't, but taking instructions out of them can lead there.
-    pub fn reads_unwritten(&self) -> bool {
-        let Ok(loaded) = Loaded::new(self, Hygiene::Poison) else { return false };
+    /// Whether its outcome means anything: it reads no stack that it never wrote, and no address flows into it, both of which the
+    /// verifier lets the privileged do. Generated programs are so, but taking instructions out of them can lead elsewhere.
+    pub fn is_defined(&self) -> bool {
+        !self.reads_unwritten() && self.run_from(1 << 20) == self.run()
+    }
+
+    fn reads_unwritten(&self) -> bool {
+        let Ok(loaded) = Loaded::new(self, Hygiene::Poison, 0) else { return false };
         let mut context = Packet { kind: self.kind, bytes: self.packet.clone() };
         let Ok(Err(RunError::Fault(fault))) = loaded.run(&mut context) else { return false };
         match fault.kind {
@@ -38,6 +38,16 @@ impl RandomProgram {
             }
             _ => false,
         }
+    }
+
+    /// As `run`, with all addresses higher by `shift`.
+    fn run_from(&self, shift: u32) -> Result<RandomOutcome, String> {
+        let loaded = Loaded::new(self, Hygiene::Off, shift)?;
+        let mut context = Packet { kind: self.kind, bytes: self.packet.clone() };
+        let outcome = loaded.run(&mut context)?.map_err(|error| error.to_string())?;
+        let contents = loaded.maps.iter().zip(&self.maps).map(|(map, random)| random.contents(map));
+        let maps = contents.collect::<Result<_, _>>()?;
+        Ok(RandomOutcome { retval: outcome.r0 as u32, packet: context.bytes, maps })
     }
 
     /// As an object's reader would have linked it.
@@ -71,12 +81,13 @@ impl RandomProgram {
 /// A program in a VM of its own.
 struct Loaded {
     vm: Arc<Vm>,
+    _shift: Option<Region>,
     maps: Vec<Arc<MapRef>>,
     program: Arc<LoadedProgram>,
 }
 
 impl Loaded {
-    fn new(random: &RandomProgram, hygiene: Hygiene) -> Result<Loaded, String> {
+    fn new(random: &RandomProgram, hygiene: Hygiene, shift: u32) -> Result<Loaded, String> {
         let limits = Limits { insns_max: INSNS_MAX, ..Limits::default() };
         let emulator = Linux::new(World::default());
         let vm = Vm::builder(emulator)
@@ -86,13 +97,15 @@ impl Loaded {
             .hygiene(hygiene)
             .build();
         let vm = vm.map_err(|error| error.to_string())?;
+        let shift = (shift > 0).then(|| vm.memory().allocate("shift", shift, Layout::Bytes(Access::Read)));
+        let shift = shift.transpose().map_err(|error| error.to_string())?;
         let specs: Vec<MapSpec> = random.maps.iter().map(RandomMap::spec).collect();
         let maps = vm.load_maps(&specs).map_err(|error| error.to_string())?;
         for (map, random) in maps.iter().zip(&random.maps) {
             random.fill(map, vm.cpus())?;
         }
         let program = vm.add(random.linked(), &maps).map_err(|error| error.to_string())?;
-        Ok(Loaded { vm, maps, program })
+        Ok(Loaded { vm, _shift: shift, maps, program })
     }
 
     fn run(&self, context: &mut Packet) -> Result<Result<Outcome, RunError>, String> {
