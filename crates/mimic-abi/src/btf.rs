@@ -24,6 +24,7 @@
 //! ```
 
 mod builder;
+mod c;
 mod error;
 mod index;
 mod json;
@@ -47,6 +48,7 @@ use index::Index;
 use kind::Header;
 
 pub use builder::{BtfBuilder, Field};
+pub use c::{CDecl, CHeader};
 pub use error::{BtfError, BtfErrorReason};
 pub use index::essential_name;
 pub use kind::{
@@ -222,6 +224,11 @@ impl Btf {
             Some(base) => Box::new(base.candidates(name).chain(own)),
             None => Box::new(own),
         }
+    }
+
+    /// Length of its bytes and those of its bases.
+    fn total_len(&self) -> usize {
+        self.data.len().saturating_add(self.base.as_deref().map_or(0, Btf::total_len))
     }
 
     /// The word at `off` of the file; 0 beyond its end.
