@@ -21,20 +21,36 @@
 #define __core __attribute__((preserve_access_index))
 
 /*
- * The kernel's types as far as they are used here. Names and types of the members matter, order
- * and offsets do not: those come from the kernel that the program is loaded into.
+ * Headers of packets: laid out as on the wire up to what is read, so that the program also runs where no kernel's types
+ * are at hand to relocate it for.
  */
 struct iphdr {
-	__be32 daddr;
-	__be32 saddr;
-	__u8 protocol;
 	__u8 ihl : 4;
+	__u8 version : 4;
+	__u8 tos;
+	__be16 tot_len;
+	__be16 id;
+	__be16 frag_off;
+	__u8 ttl;
+	__u8 protocol;
+	__u16 check;
+	__be32 saddr;
+	__be32 daddr;
 } __core;
 
 struct ipv6hdr {
+	__u8 priority : 4;
+	__u8 version : 4;
+	__u8 flow_lbl[3];
+	__be16 payload_len;
 	__u8 nexthdr;
+	__u8 hop_limit;
 } __core;
 
+/*
+ * Types of the kernel's own as far as they are used here. Names and types of the members matter, order
+ * and offsets do not: those come from the kernel that the program is loaded into.
+ */
 struct task_struct {
 	int tgid;
 	int pid;

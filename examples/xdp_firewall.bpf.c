@@ -19,7 +19,6 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
-#include <linux/in6.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
@@ -72,11 +71,23 @@ struct counter {
 	__u64 bytes;
 };
 
-struct protocol {
-	__be16 ethertype; /* after VLAN tags */
-	__u8 l4;	  /* IPPROTO_*, 0 when not IP */
-	_Bool vlan;
+enum network {
+	NET_OTHER,
+	NET_ARP,
+	NET_IPV4,
+	NET_IPV6,
 };
+
+struct protocol {
+	enum network network;
+	__u16 l4;   /* IPPROTO_*, 0 when not IP */
+	__u16 tags; /* of VLANs */
+};
+
+/* An IPv6 address, or an IPv4 address mapped into one. */
+struct address {
+	__u8 bytes[16];
+} __attribute__((aligned(4)));
 
 struct prefix_v4 {
 	__u32 prefixlen;
@@ -85,7 +96,7 @@ struct prefix_v4 {
 
 struct prefix_v6 {
 	__u32 prefixlen;
-	struct in6_addr addr;
+	struct address addr;
 };
 
 struct block {
@@ -93,7 +104,6 @@ struct block {
 	__u32 hits;
 };
 
-/* One source address; an IPv4 address is mapped into IPv6. */
 struct source {
 	__u64 window_start_ns;
 	__u32 syns;
@@ -108,8 +118,8 @@ struct sentence {
 
 struct event {
 	__u64 time_ns;
-	struct in6_addr saddr;
-	struct in6_addr daddr;
+	struct address saddr;
+	struct address daddr;
 	__u16 sport;
 	__u16 dport;
 	__u16 vlan_id;
@@ -166,14 +176,14 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct in6_addr);
+	__type(key, struct address);
 	__type(value, struct source);
 } sources SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
-	__type(key, struct in6_addr);
+	__type(key, struct address);
 	__type(value, struct sentence);
 } blocked SEC(".maps");
 
@@ -211,8 +221,8 @@ struct vlan_tag {
 
 /* What the parser learnt of a packet. Offsets count from the first byte. */
 struct packet {
-	struct in6_addr saddr;
-	struct in6_addr daddr;
+	struct address saddr;
+	struct address daddr;
 	__u16 l3_off;
 	__u16 l4_off;
 	__u16 vlan_id;
@@ -238,12 +248,11 @@ static __always_inline void *packet_at(struct xdp_md *ctx, __u32 off, __u32 len)
 	return at + len > data_end ? NULL : at;
 }
 
-static __always_inline void map_v4(struct in6_addr *to, __be32 addr)
+static __always_inline void map_v4(struct address *to, const __be32 *addr)
 {
-	to->in6_u.u6_addr32[0] = 0;
-	to->in6_u.u6_addr32[1] = 0;
-	to->in6_u.u6_addr32[2] = bpf_htonl(0xffff);
-	to->in6_u.u6_addr32[3] = addr;
+	__builtin_memset(to->bytes, 0, 10);
+	__builtin_memset(to->bytes + 10, 0xff, 2);
+	__builtin_memcpy(to->bytes + 12, addr, sizeof(*addr));
 }
 
 /* Loose and strict source routes are not for strangers to choose (RFC 7126). */
@@ -280,8 +289,8 @@ static __always_inline enum verdict parse_ipv4(struct xdp_md *ctx, struct packet
 	header_len = ip->ihl * 4;
 	if (bpf_ntohs(ip->tot_len) < header_len)
 		return DROP_MALFORMED;
-	map_v4(&p->saddr, ip->saddr);
-	map_v4(&p->daddr, ip->daddr);
+	map_v4(&p->saddr, &ip->saddr);
+	map_v4(&p->daddr, &ip->daddr);
 	p->protocol.l4 = ip->protocol;
 	p->l4_off = p->l3_off + header_len;
 
@@ -304,8 +313,8 @@ static __always_inline enum verdict parse_ipv6(struct xdp_md *ctx, struct packet
 
 	if (!ip || ip->version != 6)
 		return DROP_MALFORMED;
-	p->saddr = ip->saddr;
-	p->daddr = ip->daddr;
+	__builtin_memcpy(&p->saddr, &ip->saddr, sizeof(p->saddr));
+	__builtin_memcpy(&p->daddr, &ip->daddr, sizeof(p->daddr));
 	next = ip->nexthdr;
 
 	for (i = 0; i < MAX_IPV6_HEADERS; i++) {
@@ -410,20 +419,28 @@ static __always_inline enum verdict parse(struct xdp_md *ctx, struct packet *p)
 		tag = packet_at(ctx, off, sizeof(*tag));
 		if (!tag)
 			return DROP_MALFORMED;
-		p->protocol.vlan = 1;
+		p->protocol.tags++;
 		p->vlan_id = bpf_ntohs(tag->tci) & 0x0fff;
 		ethertype = tag->ethertype;
 		off += sizeof(*tag);
 	}
-	p->protocol.ethertype = ethertype;
 	p->l3_off = off;
 
-	if (ethertype == bpf_htons(ETH_P_IP))
+	switch (ethertype) {
+	case bpf_htons(ETH_P_IP):
+		p->protocol.network = NET_IPV4;
 		verdict = parse_ipv4(ctx, p);
-	else if (ethertype == bpf_htons(ETH_P_IPV6))
+		break;
+	case bpf_htons(ETH_P_IPV6):
+		p->protocol.network = NET_IPV6;
 		verdict = parse_ipv6(ctx, p);
-	else
+		break;
+	case bpf_htons(ETH_P_ARP):
+		p->protocol.network = NET_ARP;
 		return PASS_NOT_IP;
+	default:
+		return PASS_NOT_IP;
+	}
 	return verdict == PASS_ALLOWED ? parse_l4(ctx, p) : verdict;
 }
 
@@ -431,10 +448,10 @@ static __always_inline enum verdict check_block_lists(struct packet *p)
 {
 	struct block *block;
 
-	if (p->protocol.ethertype == bpf_htons(ETH_P_IP)) {
+	if (p->protocol.network == NET_IPV4) {
 		struct prefix_v4 key = { .prefixlen = 32 };
 
-		__builtin_memcpy(key.addr, &p->saddr.in6_u.u6_addr32[3], sizeof(key.addr));
+		__builtin_memcpy(key.addr, &p->saddr.bytes[12], sizeof(key.addr));
 		block = bpf_map_lookup_elem(&block_v4, &key);
 	} else {
 		struct prefix_v6 key = { .prefixlen = 128, .addr = p->saddr };
@@ -448,7 +465,7 @@ static __always_inline enum verdict check_block_lists(struct packet *p)
 }
 
 /* Blocks the source for block_ns. Rare: this is what the trace shows. */
-static __noinline void convict(const struct in6_addr *saddr, enum verdict reason, __u64 now)
+static __noinline void convict(const struct address *saddr, enum verdict reason, __u64 now)
 {
 	struct sentence sentence = { .until_ns = now + block_ns, .reason = reason };
 
@@ -587,7 +604,7 @@ static __always_inline int answer_with_reset(struct xdp_md *ctx, const struct pa
 	__be16 source;
 	__s64 sum;
 
-	if (!answer_rejected || !p->syn || p->protocol.ethertype != bpf_htons(ETH_P_IP) ||
+	if (!answer_rejected || !p->syn || p->protocol.network != NET_IPV4 ||
 	    p->l4_off != p->l3_off + sizeof(*ip))
 		return XDP_DROP;
 	if (bpf_xdp_adjust_tail(ctx, (int)len - (int)frame_len))
