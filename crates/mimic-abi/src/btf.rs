@@ -92,6 +92,8 @@ pub struct Btf {
     first_str: u32,
     ptr_size: u32,
     index: OnceLock<Index>,
+    /// What is tagged, and the tag, in this order.
+    decl_tags: OnceLock<Vec<(TypeId, TypeId)>>,
 }
 
 /// A type: a view of its record.
@@ -183,6 +185,22 @@ impl Btf {
         self.candidates(name).find(|ty| ty.kind.code() == kind && ty.name() == name)
     }
 
+    /// The tags on a declaration, its members and parameters: each with the tag itself as the type's name. Those of the
+    /// base first, by id.
+    pub fn decl_tags(&self, id: TypeId) -> impl Iterator<Item = (&str, DeclTag)> + '_ {
+        let mut tags: Vec<TypeId> = Vec::new();
+        let mut next = Some(self);
+        while let Some(btf) = next {
+            tags.extend(btf.own_decl_tags(id).iter().map(|(_, tag)| tag));
+            next = btf.base.as_deref();
+        }
+        tags.sort_unstable();
+        tags.into_iter().filter_map(|tag| {
+            let ty = self.ty(tag)?;
+            if let Kind::DeclTag(tag) = ty.kind { Some((ty.name(), tag)) } else { None }
+        })
+    }
+
     /// Names and ids of its named types, without those of the base, by id. A name can come more than once.
     pub fn names(&self) -> impl Iterator<Item = (&str, TypeId)> + '_ {
         self.types().map(|ty| (ty.name(), ty.id)).filter(|(name, _)| !name.is_empty())
@@ -215,6 +233,19 @@ impl Btf {
             // A character was cut, or the offset is inside of one.
             Err(error) => core::str::from_utf8(bytes.get(..error.valid_up_to())?).ok(),
         }
+    }
+
+    fn own_decl_tags(&self, id: TypeId) -> &[(TypeId, TypeId)] {
+        let tags = self.decl_tags.get_or_init(|| {
+            let tag =
+                |ty: Type<'_>| if let Kind::DeclTag(tag) = ty.kind { Some((tag.ty, ty.id)) } else { None };
+            let mut tags: Vec<_> = self.types().filter_map(tag).collect();
+            tags.sort_unstable();
+            tags
+        });
+        let start = tags.partition_point(|(target, _)| *target < id);
+        let end = tags.partition_point(|(target, _)| *target <= id);
+        tags.get(start..end).unwrap_or_default()
     }
 
     fn candidates(&self, name: &str) -> Box<dyn Iterator<Item = Type<'_>> + '_> {

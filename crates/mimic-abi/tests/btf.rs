@@ -151,6 +151,18 @@ fn entries_are_decoded() {
 }
 
 #[test]
+fn tags_of_a_declaration_are_found() {
+    let base = Arc::new(parse(&zoo(), Little));
+    let node = base.find("node", KindCode::Struct).unwrap().id;
+    let mut b = BtfBuilder::split(&base);
+    b.decl_tag("later", DeclTag { ty: node, component: None, attribute: true });
+    let btf = Btf::parse_split(&base, b.to_bytes(Little).unwrap()).unwrap();
+    let tags: Vec<_> = btf.decl_tags(node).map(|(name, tag)| (name, tag.component, tag.attribute)).collect();
+    assert_eq!(tags, [("kptr", Some(1), false), ("whole", None, false), ("later", None, true)]);
+    assert_eq!(btf.decl_tags(TypeId(1)).count(), 0);
+}
+
+#[test]
 fn members_of_anonymous_members_are_found() {
     let mut b = BtfBuilder::new();
     let int = b.int("int", 4, IntEncoding::SIGNED);

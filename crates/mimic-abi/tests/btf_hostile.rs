@@ -11,13 +11,13 @@ use mimic_abi::btf::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// Counts what is written and stops at a million bytes.
+/// Counts what is written and stops at 50,000 bytes.
 struct Sink(usize);
 
 impl Write for Sink {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0 += text.len();
-        if self.0 > 1_000_000 { Err(fmt::Error) } else { Ok(()) }
+        if self.0 > 50_000 { Err(fmt::Error) } else { Ok(()) }
     }
 }
 
@@ -118,7 +118,7 @@ fn order() -> impl Strategy<Value = ByteOrder> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn any_bytes(data in vec(any::<u8>(), 0..200)) {

@@ -9,7 +9,7 @@ use super::parse::{FILE_HEADER_LEN, MAGIC};
 use super::{
     Btf, BtfError, BtfErrorReason, DatasecEntry, DeclTag, FwdKind, Int, IntEncoding, Kind, KindCode,
 };
-use super::{Linkage, Type, TypeId};
+use super::{Linkage, MAX_LEN, Type, TypeId};
 use crate::ByteOrder;
 
 /// The most types that the kernel takes.
@@ -340,6 +340,10 @@ impl BtfBuilder {
         let name_off = self.string(name);
         self.words.extend([name_off, info, size_or_type]);
         self.words.extend(tail);
+        let len = self.words.len().saturating_mul(4);
+        if len > MAX_LEN {
+            self.error.get_or_insert(BtfErrorReason::TooMany("bytes of types", len, MAX_LEN));
+        }
         self.count = self.count.saturating_add(1);
         id
     }

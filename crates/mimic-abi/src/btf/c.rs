@@ -1,7 +1,8 @@
 //! Types as C: a header like `vmlinux.h`, or one declaration.
 //!
 //! The header compiles, and what it declares has the layout that the BTF records: padding is written where the
-//! compiler would leave none, and a structure is packed if nothing else gives its layout. It has types only; functions
+//! compiler would leave none, and a structure is packed if nothing else gives its layout. Alignments beyond what its
+//! members need are not recorded: padding keeps size and offsets, the attribute is lost. It has types only; functions
 //! and variables are left out. Names that C does not allow, or that are taken, are changed.
 //!
 //! Anonymous structures and unions are written where they are used. An anonymous enumeration is written where it is

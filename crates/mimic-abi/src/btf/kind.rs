@@ -388,18 +388,12 @@ impl<'a> Kind<'a> {
 
     /// The structure or union that this is.
     pub const fn composite(&self) -> Option<Composite<'a>> {
-        match self {
-            Kind::Struct(composite) | Kind::Union(composite) => Some(*composite),
-            _ => None,
-        }
+        if let Kind::Struct(composite) | Kind::Union(composite) = self { Some(*composite) } else { None }
     }
 
     /// The enumeration, of 32 or 64 bits, that this is.
     pub const fn enumeration(&self) -> Option<Enum<'a>> {
-        match self {
-            Kind::Enum(enumeration) | Kind::Enum64(enumeration) => Some(*enumeration),
-            _ => None,
-        }
+        if let Kind::Enum(enumeration) | Kind::Enum64(enumeration) = self { Some(*enumeration) } else { None }
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) fn parse(data: Vec<u8>, base: Option<Arc<Btf>>) -> Result<Btf, BtfErr
         first_str,
         ptr_size,
         index: OnceLock::new(),
+        decl_tags: OnceLock::new(),
     };
     Walk::new(&btf).run(types).map(|walk| {
         (btf.offsets, btf.ptr_size) = walk;

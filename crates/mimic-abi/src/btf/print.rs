@@ -22,7 +22,8 @@ pub struct Text<'a> {
     max_elems: usize,
 }
 
-/// A value as JSON on one line. Where bytes are missing it is `{"missing":N}`.
+/// A value as JSON on one line. What is missing is `{"missing":N}` with the number of bytes, a string of which the end
+/// is missing `{"value":"…","missing":N}`.
 #[derive(Clone, Copy, Debug)]
 pub struct Json<'a> {
     value: Value<'a>,

@@ -81,10 +81,7 @@ impl<'a> Value<'a> {
     /// Its type, behind typedefs and qualifiers, and a variable's type. `None` if there is no such type.
     pub fn ty(&self) -> Option<Type<'a>> {
         let ty = self.btf.resolve(self.ty)?;
-        match ty.kind {
-            Kind::Var(var) => self.btf.resolve(var.ty),
-            _ => Some(ty),
-        }
+        if let Kind::Var(var) = ty.kind { self.btf.resolve(var.ty) } else { Some(ty) }
     }
 
     /// The bytes of it that are there. Those of a bit-field are those of its structure.
@@ -114,10 +111,11 @@ impl<'a> Value<'a> {
     /// The member of a structure or union, or the variable of a section, with this name; looks into anonymous
     /// members too.
     pub fn field(&self, name: &str) -> Option<Value<'a>> {
-        match self.ty()?.kind {
-            Kind::Datasec(_) => self.fields().find(|(field, _)| *field == name).map(|(_, value)| value),
-            _ => self.btf.member(self.ty, name).map(|member| self.at_member(&member)),
+        let ty = self.ty()?;
+        if let Kind::Datasec(_) = ty.kind {
+            return self.fields().find(|(field, _)| *field == name).map(|(_, value)| value);
         }
+        self.btf.member(ty.id, name).map(|member| self.at_member(&member))
     }
 
     /// Names and values of the members of a structure or union, or of the variables of a section. Anonymous
@@ -210,10 +208,7 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn array(&self) -> Option<Array> {
-        match self.ty()?.kind {
-            Kind::Array(array) => Some(array),
-            _ => None,
-        }
+        if let Kind::Array(array) = self.ty()?.kind { Some(array) } else { None }
     }
 
     /// Its length in bytes, if all were there; those of a flexible array are.
