@@ -217,7 +217,10 @@ impl Btf {
         if off == 0 { "" } else { self.str_within(off, MAX_NAME_LEN).unwrap_or_default() }
     }
 
-    fn str_within(&self, off: u32, max_len: usize) -> Option<&str> {
+    /// The first `max_len` bytes of the string at an offset, or less where that would cut a character.
+    ///
+    /// Strings of hostile BTF may overlap: who looks at many bounds what each can cost.
+    pub fn str_within(&self, off: u32, max_len: usize) -> Option<&str> {
         let Some(off) = off.checked_sub(self.first_str) else {
             return self.base.as_deref()?.str_within(off, max_len);
         };

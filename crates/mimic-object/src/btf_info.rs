@@ -14,6 +14,7 @@ use crate::code::{Code, FuncSpan};
 use crate::core_relo::CoreRelo;
 use crate::elf::Elf;
 use crate::error::{LoadError, LoadErrors, warn};
+use crate::limits::{MAX_LINE_TEXT, MAX_LINES_TEXT, MAX_NAME_LEN};
 use crate::object::Object;
 use crate::program::{Func, Line, ProgramSpec};
 use crate::target::Target;
@@ -78,15 +79,27 @@ impl BtfInfo {
 
     fn sort(&mut self, btf: &Btf, code: &Code, ext: &BtfExt) {
         const LEN: u32 = SLOT_LEN as u32;
-        each(btf, code, &ext.core_relos, |index, relo| {
-            let access = btf.str_at(relo.access_off).unwrap_or_default().to_owned();
-            let relo = CoreRelo { pc: relo.insn_off / LEN, type_id: relo.ty.0, kind: relo.kind, access };
+        let index: BTreeMap<&str, usize> = code
+            .sections
+            .iter()
+            .enumerate()
+            .rev()
+            .map(|(index, section)| (section.name.as_str(), index))
+            .collect();
+        let section_of = |off: u32| index.get(btf.str_within(off, MAX_NAME_LEN)?).copied();
+        each(&section_of, &ext.core_relos, |index, relo| {
+            let relo = CoreRelo {
+                pc: relo.insn_off / LEN,
+                type_id: relo.ty.0,
+                kind: relo.kind,
+                access_off: relo.access_off,
+            };
             self.sections[index].core.push(relo);
         });
-        each(btf, code, &ext.funcs, |index, func| {
+        each(&section_of, &ext.funcs, |index, func| {
             self.sections[index].funcs.push((func.insn_off / LEN, func.ty.0))
         });
-        each(btf, code, &ext.lines, |index, line| {
+        each(&section_of, &ext.lines, |index, line| {
             let record = LineRecord {
                 pc: line.insn_off / LEN,
                 file: line.file_name_off,
@@ -128,10 +141,13 @@ fn within<'a, T>(records: &'a [T], span: &FuncSpan, pc: impl Fn(&T) -> u32) -> &
 }
 
 /// Hands out records with the index of their code section.
-fn each<T>(btf: &Btf, code: &Code, sections: &[ExtSection<T>], mut take: impl FnMut(usize, &T)) {
+fn each<T>(
+    section_of: &dyn Fn(u32) -> Option<usize>,
+    sections: &[ExtSection<T>],
+    mut take: impl FnMut(usize, &T),
+) {
     for section in sections {
-        let name = btf.str_at(section.name_off);
-        let Some(index) = name.and_then(|name| code.section_named(name)) else { continue };
+        let Some(index) = section_of(section.name_off) else { continue };
         section.records.iter().for_each(|record| take(index, record));
     }
 }
@@ -208,6 +224,7 @@ fn walk_datasecs(bytes: &[u8], order: ByteOrder, mut tell: impl FnMut(&[u8], usi
         let (kind, len) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
         if kind == DATASEC {
             let name = bytes.get(strings.checked_add(name as usize)?..)?;
+            let name = name.get(..MAX_NAME_LEN).unwrap_or(name);
             tell(name.split(|byte| *byte == 0).next()?, off, len);
         }
         let tail = match kind {
@@ -281,9 +298,15 @@ impl Object {
     pub(crate) fn linked_lines(&self, order: &[(usize, u32)]) -> Vec<Line> {
         let Some(btf) = self.btf.as_deref() else { return Vec::new() };
         let mut strings: hashbrown::HashMap<u32, Arc<str>> = hashbrown::HashMap::new();
+        let (mut room, nothing) = (MAX_LINES_TEXT, Arc::<str>::from(""));
         let mut string = |off: u32| -> Arc<str> {
-            let text = || btf.str_at(off).unwrap_or_default().trim_start().into();
-            Arc::clone(strings.entry(off).or_insert_with(text))
+            if let Some(known) = strings.get(&off) {
+                return Arc::clone(known);
+            }
+            let text = btf.str_within(off, MAX_LINE_TEXT).unwrap_or_default().trim_start();
+            let Some(left) = room.checked_sub(text.len()) else { return Arc::clone(&nothing) };
+            room = left;
+            Arc::clone(strings.entry(off).or_insert_with(|| text.into()))
         };
         let mut lines = Vec::new();
         for (func, base) in order {

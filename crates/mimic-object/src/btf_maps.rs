@@ -3,19 +3,20 @@
 //! `int (*max_entries)[16]` is 16, `struct flow *key` a key type, `__ulong(map_extra, …)` an enumerator's value. Relocations of the section
 //! fill the slots of maps of maps and of program arrays. Mirrors the "BTF-defined maps" of libbpf's documentation.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use mimic_abi::MapType;
 use mimic_abi::btf::{Btf, Linkage};
+use mimic_abi::{MapType, SLOT_LEN};
 
 use crate::code::Code;
-use crate::elf::{Elf, Section, SymbolKind};
+use crate::elf::{Elf, Section, Symbol, SymbolKind};
 use crate::error::{LoadError, LoadErrors, warn};
 use crate::limits::{MAX_INIT_SLOTS, MAX_MAPS};
 use crate::map::{Contents, Init, MapOrigin, MapSpec, Slot};
 use crate::map_table::MapTable;
 use crate::program::ProgramSpec;
-use crate::types::{Kind, Member, Types};
+use crate::types::{Kind, Member, SectionVar, Types};
 
 const MAPS: &str = ".maps";
 const ARENA: &str = ".addr_space.1";
@@ -44,7 +45,8 @@ impl MapTable {
             errors.push(LoadError::new("BTF says nothing of this section: compile with -g").in_section(MAPS));
             return;
         };
-        let mut slots_off = Vec::new();
+        let mut slots_off = BTreeMap::new();
+        let places = places(elf, index);
         for var in types.vars(datasec) {
             if self.specs.len() >= MAX_MAPS {
                 return errors.push(LoadError::new(format!("more than {MAX_MAPS} maps")).in_section(MAPS));
@@ -59,10 +61,10 @@ impl MapTable {
             match reader.read(var.type_id) {
                 Ok(spec) => {
                     let slots = reader.slots_off;
-                    match range(elf, index, section, name, u64::from(var.off), u64::from(var.size)) {
+                    match range(places.get(name).copied(), section, &var) {
                         Some(range) => {
                             self.define(index, range, spec);
-                            slots_off.push((self.specs.len() - 1, slots));
+                            slots_off.insert(self.specs.len() - 1, slots);
                         }
                         None => errors.push(place(format!(
                             "its definition is beyond the section's {} bytes",
@@ -73,7 +75,14 @@ impl MapTable {
                 Err(message) => errors.push(place(message)),
             }
         }
-        let find_program = |section: usize, off: u64| program_at(elf, code, programs, section, off);
+        let by_func: BTreeMap<usize, &str> =
+            programs.iter().map(|program| (program.func, program.name.as_str())).collect();
+        let find_program = |section: usize, off: u64| {
+            let pc = u32::try_from(off / SLOT_LEN as u64).ok()?;
+            let func = code.func_at(code.section_at(section)?, pc)?;
+            let starts = code.funcs.get(func)?.start == pc && off.is_multiple_of(SLOT_LEN as u64);
+            by_func.get(&func).filter(|_| starts).map(|name| (*name).to_owned())
+        };
         self.fill_slots(elf, index, &slots_off, &find_program, errors);
         self.hold_arena(elf, errors);
     }
@@ -83,18 +92,23 @@ impl MapTable {
         &mut self,
         elf: &Elf<'_>,
         index: usize,
-        slots_off: &[(usize, Option<u32>)],
+        slots_off: &BTreeMap<usize, Option<u32>>,
         find_program: &dyn Fn(usize, u64) -> Option<String>,
         errors: &mut LoadErrors,
     ) {
         let Some(section) = elf.sections.get(index) else { return };
+        if section.relocs.len() > MAX_INIT_SLOTS {
+            let message =
+                format!("{} slots are filled; at most {MAX_INIT_SLOTS} are taken", section.relocs.len());
+            return errors.push(LoadError::new(message).in_section(MAPS));
+        }
         for reloc in &section.relocs {
             let Some(symbol) = elf.symbols.get(reloc.symbol) else { continue };
             let Some((map, off)) = self.defined_at(index, reloc.off) else {
                 errors.push(LoadError::new("a relocation that is in no map").in_section(MAPS).at(reloc.off));
                 continue;
             };
-            let start = slots_off.iter().find(|(known, _)| *known == map).and_then(|(_, start)| *start);
+            let start = slots_off.get(&map).copied().flatten();
             let (name, kind) = (self.specs[map].name.clone(), self.specs[map].kind());
             let target = symbol.display_name(elf);
             let mut fail = |message: String| {
@@ -106,7 +120,7 @@ impl MapTable {
                 ));
                 continue;
             };
-            let to = symbol.value.wrapping_add_signed(reloc.addend.unwrap_or(0));
+            let to = symbol.value.wrapping_add_signed(section.pointer_addend(reloc, elf.order));
             let place = elf.section_of(symbol).map(|(section, _)| section);
             let init = match kind {
                 Ok(MapType::ProgArray) => {
@@ -116,7 +130,7 @@ impl MapTable {
             };
             match init {
                 Some(init) if slot.is_multiple_of(PTR_LEN) => {
-                    self.add_slot(map, Slot { index: (slot / PTR_LEN) as u32, init }, &mut fail);
+                    self.add_slot(map, Slot { index: (slot / PTR_LEN) as u32, init });
                 }
                 Some(_) => fail(format!("'{target}' is put between two slots")),
                 None => fail(format!("'{target}' is no map or program that fits into a slot")),
@@ -124,11 +138,8 @@ impl MapTable {
         }
     }
 
-    fn add_slot(&mut self, map: usize, slot: Slot, fail: &mut dyn FnMut(String)) {
+    fn add_slot(&mut self, map: usize, slot: Slot) {
         match &mut self.specs[map].contents {
-            Contents::Slots(slots) if slots.len() >= MAX_INIT_SLOTS => {
-                fail(format!("more than {MAX_INIT_SLOTS} slots are filled"));
-            }
             Contents::Slots(slots) => slots.push(slot),
             contents @ (Contents::Empty | Contents::Data { .. }) => *contents = Contents::Slots(vec![slot]),
         }
@@ -155,39 +166,19 @@ impl MapTable {
     }
 }
 
-/// Where the definition of this name lies. Clang leaves offsets in BTF to relocations; the symbol has it for certain.
-fn range(
-    elf: &Elf<'_>,
-    index: usize,
-    section: &Section<'_>,
-    name: &str,
-    off: u64,
-    len: u64,
-) -> Option<Range<u64>> {
-    let symbol = elf.symbols.iter().find(|symbol| {
-        symbol.name == name
-            && symbol.kind != SymbolKind::Section
-            && elf.section_of(symbol).is_some_and(|(at, _)| at == index)
-    });
-    let start = symbol.map_or(off, |symbol| symbol.value);
-    let end = start.checked_add(len)?;
-    (end <= section.len).then_some(start..end)
+/// Where the symbols of `.maps` lie, by name.
+fn places<'d>(elf: &Elf<'d>, index: usize) -> BTreeMap<&'d str, u64> {
+    let is_definition = |symbol: &&Symbol<'_>| {
+        symbol.kind != SymbolKind::Section && elf.section_of(symbol).is_some_and(|(at, _)| at == index)
+    };
+    elf.symbols.iter().filter(is_definition).map(|symbol| (symbol.name, symbol.value)).collect()
 }
 
-/// The program that begins at this byte of an ELF section.
-fn program_at(
-    elf: &Elf<'_>,
-    code: &Code,
-    programs: &[ProgramSpec],
-    section: usize,
-    off: u64,
-) -> Option<String> {
-    let name = elf.sections.get(section).map(|section| section.name)?;
-    let code_section = code.sections.iter().position(|section| section.name == name)?;
-    let is_it = |program: &&ProgramSpec| {
-        program.off == off && code.funcs.get(program.func).is_some_and(|func| func.section == code_section)
-    };
-    programs.iter().find(is_it).map(|program| program.name.clone())
+/// Where a definition lies. Clang leaves offsets in BTF to relocations; the symbol has it for certain.
+fn range(symbol: Option<u64>, section: &Section<'_>, var: &SectionVar) -> Option<Range<u64>> {
+    let start = symbol.unwrap_or(u64::from(var.off));
+    let end = start.checked_add(u64::from(var.size))?;
+    (end <= section.len).then_some(start..end)
 }
 
 /// Reads the definition of one map.

@@ -132,14 +132,13 @@ impl Code {
         symbols: &dyn Symbols,
         warnings: &mut Vec<LoadError>,
     ) {
-        let code_index = self.by_elf_index(elf.sections.len());
         for index in 0..self.sections.len() {
             let section = &self.sections[index];
             let Some(elf_section) = elf.sections.get(section.elf_index) else { continue };
             let mut relocs: Vec<CodeReloc> = Vec::with_capacity(elf_section.relocs.len());
             for reloc in &elf_section.relocs {
                 let pc = (reloc.off / SLOT_LEN as u64) as u32;
-                let target = resolve(elf, section, reloc, &code_index, symbols);
+                let target = resolve(elf, self, section, reloc, symbols);
                 let known = [
                     reloc::NONE,
                     reloc::BPF_64_64,
@@ -164,15 +163,9 @@ impl Code {
         }
     }
 
-    /// Index in [`Code::sections`] by ELF section index.
-    fn by_elf_index(&self, sections: usize) -> Vec<Option<usize>> {
-        let mut by_elf = vec![None; sections];
-        for (index, section) in self.sections.iter().enumerate() {
-            if let Some(slot) = by_elf.get_mut(section.elf_index) {
-                *slot = Some(index);
-            }
-        }
-        by_elf
+    /// The index of the section with this index in the ELF file.
+    pub(crate) fn section_at(&self, elf_index: usize) -> Option<usize> {
+        self.sections.binary_search_by_key(&elf_index, |section| section.elf_index).ok()
     }
 
     /// The index of the section of this name.
@@ -294,9 +287,9 @@ fn next_starts(symbols: &[&Symbol<'_>]) -> Vec<Option<u64>> {
 /// What one relocation refers to, by the instruction that it changes.
 fn resolve(
     elf: &Elf<'_>,
+    code: &Code,
     section: &CodeSection,
     reloc: &Reloc,
-    code_index: &[Option<usize>],
     symbols: &dyn Symbols,
 ) -> CodeTarget {
     let pc = (reloc.off / SLOT_LEN as u64) as usize;
@@ -326,8 +319,8 @@ fn resolve(
         Place::Absolute => CodeTarget::Bad(format!("'{}' is in no section", symbol.name)),
         Place::Section(target) => {
             let to = Offset::of(insn, symbol, reloc);
-            match code_index.get(target).copied().flatten() {
-                Some(code) => to.func(code),
+            match code.section_at(target) {
+                Some(section) => to.func(section),
                 None => to.data(elf, target, symbols),
             }
         }

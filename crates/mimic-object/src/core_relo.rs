@@ -10,6 +10,7 @@ use mimic_abi::{ByteOrder, RawInsn};
 use crate::code::{CALL, LD_IMM64};
 use crate::compare::{Broken, Compare, same_kind};
 use crate::core_spec::Spec;
+use crate::limits::MAX_ACCESS_LEN;
 use crate::types::{Kind, Types, essential_name};
 
 /// The helper that a poisoned instruction calls; `0xbad2310`.
@@ -23,8 +24,8 @@ pub(crate) struct CoreRelo {
     pub(crate) type_id: u32,
     /// `enum bpf_core_relo_kind`.
     pub(crate) kind: u32,
-    /// Where the access string is.
-    pub(crate) access: String,
+    /// Offset of the access string in the local strings.
+    pub(crate) access_off: u32,
 }
 
 /// What a record comes to.
@@ -47,7 +48,8 @@ struct Value {
 /// Applies records to instructions: one for all functions of a program, because candidates that a record excludes stay excluded.
 pub(crate) struct CoreLinker<'a> {
     local: Types<'a>,
-    target: Option<Types<'a>>,
+    /// None where the target has no types.
+    compare: Option<Compare<'a>>,
     order: ByteOrder,
     /// Candidates by local type.
     candidates: hashbrown::HashMap<u32, Vec<u32>>,
@@ -55,7 +57,8 @@ pub(crate) struct CoreLinker<'a> {
 
 impl<'a> CoreLinker<'a> {
     pub(crate) fn new(local: Types<'a>, target: Option<Types<'a>>, order: ByteOrder) -> CoreLinker<'a> {
-        CoreLinker { local, target, order, candidates: hashbrown::HashMap::new() }
+        let compare = target.map(|target| Compare::new(local, target));
+        CoreLinker { local, compare, order, candidates: hashbrown::HashMap::new() }
     }
 
     /// Changes the first of `insns` as the record says.
@@ -66,7 +69,8 @@ impl<'a> CoreLinker<'a> {
     }
 
     fn value(&mut self, relo: &CoreRelo, kind: CoreKind) -> Result<Value, Broken> {
-        let local = Spec::parse(self.local, kind, relo.type_id, &relo.access)?;
+        let access = self.local.0.str_within(relo.access_off, MAX_ACCESS_LEN).unwrap_or_default();
+        let local = Spec::parse(self.local, kind, relo.type_id, access)?;
         if kind == CoreKind::TypeIdLocal {
             let id = u64::from(relo.type_id);
             return Ok(Value { orig: id, new: id, ..Value::default() });
@@ -75,16 +79,16 @@ impl<'a> CoreLinker<'a> {
         if name.is_empty() {
             return Err(format!("type [{}] has no name to find it by", relo.type_id));
         }
-        let Some(target) = self.target else {
+        let Some(compare) = &self.compare else {
             return Err(format!(
                 "'{name}' has to be found in the target's types, and the target has none: give it BTF"
             ));
         };
         let candidates = match self.candidates.remove(&relo.type_id) {
             Some(candidates) => candidates,
-            None => find_candidates(self.local, target, relo.type_id),
+            None => find_candidates(compare, relo.type_id)?,
         };
-        let result = self.agree(&local, kind, target, candidates);
+        let result = self.agree(&local, kind, compare, candidates);
         let (value, candidates) = result.map_err(|broken| format!("'{name}': {broken}"))?;
         self.candidates.insert(relo.type_id, candidates);
         Ok(value)
@@ -95,15 +99,14 @@ impl<'a> CoreLinker<'a> {
         &self,
         local: &Spec<'a>,
         kind: CoreKind,
-        target: Types<'a>,
+        compare: &Compare<'a>,
         candidates: Vec<u32>,
     ) -> Result<(Value, Vec<u32>), Broken> {
-        let compare = Compare::new(self.local, target);
         let mut agreed: Option<(Value, u64)> = None;
         let mut matching = Vec::new();
         for candidate in &candidates {
-            let Some(found) = Spec::find(local, kind, &compare, *candidate)? else { continue };
-            let value = self.calculate(kind, local, Some((target, &found)))?;
+            let Some(found) = Spec::find(local, kind, compare, *candidate)? else { continue };
+            let value = self.calculate(kind, local, Some((compare.target, &found)))?;
             match agreed {
                 None => agreed = Some((value, found.bit_off)),
                 Some((first, bit_off)) => {
@@ -176,7 +179,7 @@ impl<'a> CoreLinker<'a> {
 
 fn enumerator(types: Types<'_>, spec: &Spec<'_>) -> Result<u64, Broken> {
     let step = spec.steps.first();
-    let value = step.and_then(|step| types.enumerators(step.type_id).nth(step.index as usize));
+    let value = step.and_then(|step| types.enumerator(step.type_id, step.index));
     value.map(|(_, value)| value).ok_or_else(|| "no such enumerator".to_owned())
 }
 
@@ -260,11 +263,18 @@ fn container(bit_off: u64, bits: u32, size: u64) -> Result<(u64, u64, u64), Brok
 }
 
 /// The target's types of the same kind and name, flavours aside.
-fn find_candidates(local: Types<'_>, target: Types<'_>, type_id: u32) -> Vec<u32> {
-    let Some(kind) = local.kind(type_id) else { return Vec::new() };
+fn find_candidates(compare: &Compare<'_>, type_id: u32) -> Result<Vec<u32>, Broken> {
+    let (local, target) = (compare.local, compare.target);
+    let Some(kind) = local.kind(type_id) else { return Ok(Vec::new()) };
     let name = essential_name(local.name(type_id));
-    let is_candidate = |id: &u32| target.kind(*id).is_some_and(|other| same_kind(kind, other));
-    target.by_essential_name(name).filter(is_candidate).collect()
+    let mut candidates = Vec::new();
+    for id in target.by_essential_name(name) {
+        compare.step()?;
+        if target.kind(id).is_some_and(|other| same_kind(kind, other)) {
+            candidates.push(id);
+        }
+    }
+    Ok(candidates)
 }
 
 /// Puts a value into an instruction.

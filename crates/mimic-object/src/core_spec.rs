@@ -74,7 +74,7 @@ impl<'a> Spec<'a> {
         spec.push(Step { type_id: id, index: first, name: None })?;
         spec.depth = 1;
         if is_about_enumerator(kind) {
-            let enumerator = types.enumerators(id).nth(first as usize);
+            let enumerator = types.enumerator(id, first);
             let Some((name, _)) = enumerator.filter(|_| indices.next().is_none()) else {
                 return Err(format!("access string '{access}' is no enumerator of type [{id}]"));
             };
@@ -131,7 +131,7 @@ impl<'a> Spec<'a> {
             return Ok(same.then_some(spec));
         }
         if is_about_enumerator(kind) {
-            return Ok(spec.find_enumerator(local, compare.target, candidate).then_some(spec));
+            return Ok(spec.find_enumerator(local, compare, candidate)?.then_some(spec));
         }
         let mut id = candidate;
         for (i, step) in local.steps.iter().enumerate() {
@@ -147,13 +147,22 @@ impl<'a> Spec<'a> {
         Ok(Some(spec))
     }
 
-    fn find_enumerator(&mut self, local: &Spec<'_>, types: Types<'a>, candidate: u32) -> bool {
+    fn find_enumerator(
+        &mut self,
+        local: &Spec<'_>,
+        compare: &Compare<'a>,
+        candidate: u32,
+    ) -> Result<bool, Broken> {
         let wanted = local.steps.first().and_then(|step| step.name).map(essential_name);
-        let Some((id, wanted)) = types.skip(candidate).zip(wanted) else { return false };
-        let found = types.enumerators(id).enumerate().find(|(_, (name, _))| essential_name(name) == wanted);
-        let Some((index, (name, _))) = found else { return false };
-        self.steps = vec![Step { type_id: id, index: index as u32, name: Some(name) }];
-        true
+        let Some((id, wanted)) = compare.target.skip(candidate).zip(wanted) else { return Ok(false) };
+        for (index, (name, _)) in compare.target.enumerators(id).enumerate() {
+            compare.step()?;
+            if essential_name(name) == wanted {
+                self.steps = vec![Step { type_id: id, index: index as u32, name: Some(name) }];
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn find_element(

@@ -13,6 +13,9 @@ use crate::limits::{MAX_DATA_LEN, MAX_NAME_LEN, MAX_OBJECT_LEN};
 
 type Header = FileHeader64<Endianness>;
 
+/// How many times over a file's bytes may be names of symbols. Linkers share the ends of strings; names are copied.
+const MAX_NAME_SHARING: usize = 2;
+
 /// Relocation types of eBPF, `R_BPF_*`.
 pub(crate) mod reloc {
     /// The oldest clangs write this one, with an addend, for everything.
@@ -152,6 +155,19 @@ impl Section<'_> {
             && self.flags & u64::from(elf::SHF_EXECINSTR) == 0
     }
 
+    /// What a relocation adds to its symbol where it changes a pointer: its addend, or what stands in the data.
+    pub(crate) fn pointer_addend(&self, reloc: &Reloc, order: ByteOrder) -> i64 {
+        let in_place = || {
+            let off = usize::try_from(reloc.off).ok()?;
+            let bytes = *self.data.get(off..)?.first_chunk::<8>()?;
+            Some(match order {
+                ByteOrder::Little => i64::from_le_bytes(bytes),
+                ByteOrder::Big => i64::from_be_bytes(bytes),
+            })
+        };
+        reloc.addend.or_else(in_place).unwrap_or(0)
+    }
+
     pub(crate) fn is_writable(&self) -> bool {
         self.flags & u64::from(elf::SHF_WRITE) != 0
     }
@@ -264,13 +280,19 @@ impl<'d> Reader<'d> {
         let strings =
             sections.get(headers[table].sh_link(endian) as usize).map(|s| s.data).unwrap_or_default();
         let mut symbols = Vec::with_capacity(raw.len());
+        let mut total = 0usize;
         for (index, symbol) in raw.iter().enumerate() {
             let name = string(strings, symbol.st_name(endian)).unwrap_or_else(|message| {
                 let message = format!("name of symbol {index}: {message}");
                 self.errors.push(LoadError::new(message).in_section(sections[table].name));
                 ""
             });
+            total = total.saturating_add(name.len());
             symbols.push(self.symbol(name, index, symbol, sections));
+        }
+        if total > bytes.len().saturating_mul(MAX_NAME_SHARING) {
+            let message = format!("the symbols' names have {total} bytes in all: they overlap");
+            self.errors.push(LoadError::new(message).in_section(sections[table].name));
         }
         symbols
     }

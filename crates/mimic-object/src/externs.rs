@@ -266,7 +266,8 @@ impl KconfigKind {
             Kind::Int { size: 2 | 4 | 8, signed, .. } => Some(KconfigKind::Int { signed }),
             Kind::Enum { .. } if types.name(id) == "libbpf_tristate" => Some(KconfigKind::Tristate),
             Kind::Array { elem, len } if len > 0 => {
-                (KconfigKind::of(types, elem)? == KconfigKind::Char).then_some(KconfigKind::Text)
+                let elem = types.kind(types.skip(elem)?)?;
+                matches!(elem, Kind::Int { size: 1, is_bool: false, .. }).then_some(KconfigKind::Text)
             }
             _ => None,
         }

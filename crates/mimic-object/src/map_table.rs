@@ -9,6 +9,8 @@ use mimic_abi::uapi::map_flags::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG};
 
 use crate::code::CodeTarget;
 use crate::elf::{Elf, Section, Symbol};
+use crate::error::{LoadError, LoadErrors};
+use crate::limits::MAX_MAPS;
 use crate::map::{Contents, MapOrigin, MapSpec};
 use crate::types::{Kind, SectionVar, Types};
 
@@ -78,11 +80,16 @@ impl MapTable {
     }
 
     /// Adds a map for each section of variables: those that libbpf knows by name, and others that code refers to.
-    pub(crate) fn add_data_sections(&mut self, elf: &Elf<'_>, btf: Option<&Btf>) {
+    pub(crate) fn add_data_sections(&mut self, elf: &Elf<'_>, btf: Option<&Btf>, errors: &mut LoadErrors) {
         let referred = referred_sections(elf);
+        let mut described = BTreeSet::new();
         let is_hidden = |symbol: &&Symbol<'_>| symbol.hidden;
         let hidden: BTreeSet<&str> = elf.symbols.iter().filter(is_hidden).map(|symbol| symbol.name).collect();
         for (index, section) in elf.sections.iter().enumerate() {
+            if self.specs.len() >= MAX_MAPS {
+                return errors
+                    .push(LoadError::new(format!("more than {MAX_MAPS} maps")).in_section(section.name));
+            }
             let taken = self.places.get(index).is_none_or(|places| !places.is_empty());
             if taken || section.len == 0 || !section.is_alloc_data() {
                 continue;
@@ -93,7 +100,8 @@ impl MapTable {
             let Some(origin) = named.or(is_referred.then_some(fallback)) else { continue };
             let map = self.specs.len();
             let mut spec = data_map(section, origin);
-            if let Some(types) = btf.map(Types) {
+            // BTF speaks of one section of a name.
+            if let Some(types) = btf.map(Types).filter(|_| described.insert(section.name)) {
                 describe(&mut spec, types, &|name| hidden.contains(name));
             }
             self.specs.push(spec);

@@ -11,6 +11,7 @@ use crate::elf::{Elf, Section};
 use crate::error::{LoadError, LoadErrors, warn};
 use crate::externs::{Extern, Externs};
 use crate::legacy_maps::LegacyMaps;
+use crate::limits::MAX_PROGRAMS;
 use crate::map::MapSpec;
 use crate::map_table::MapTable;
 use crate::program::ProgramSpec;
@@ -61,13 +62,20 @@ impl Object {
         let (btf, info) = BtfInfo::read(&elf, &code, &mut warnings);
         let externs = Externs::read(&elf, btf.as_ref(), &mut errors);
         let btf = externs.lay_out_kconfig(btf).map(Arc::new);
-        let programs = programs(&code);
+        let mut programs = programs(&code);
+        if programs.len() > MAX_PROGRAMS {
+            errors.push(LoadError::new(format!(
+                "{} programs; at most {MAX_PROGRAMS} are taken",
+                programs.len()
+            )));
+            programs.truncate(MAX_PROGRAMS);
+        }
 
         let mut maps = MapTable::new(elf.sections.len());
         let legacy = LegacyMaps::read(&elf, &mut maps, &mut errors, &mut warnings);
         legacy.fill_prog_arrays(&mut maps, programs.iter().map(|p| (p.section.as_str(), p.name.as_str())));
         maps.read_btf_maps(&elf, btf.as_deref(), &programs, &code, &mut errors, &mut warnings);
-        maps.add_data_sections(&elf, btf.as_deref());
+        maps.add_data_sections(&elf, btf.as_deref(), &mut errors);
         let kconfig_map = externs.add_kconfig_map(&mut maps, btf.as_deref());
         let struct_ops = StructOps::read(&elf, btf.as_deref(), &code, &mut errors);
 

@@ -2,6 +2,8 @@
 //!
 //! Found, not registered: what the kernel makes of them is the loader's business. Mirrors the struct_ops part of libbpf's documentation.
 
+use std::collections::BTreeSet;
+
 use mimic_abi::SLOT_LEN;
 use mimic_abi::btf::Btf;
 
@@ -50,6 +52,7 @@ impl StructOps {
         errors: &mut LoadErrors,
     ) -> Vec<StructOps> {
         let mut all = Vec::new();
+        let mut seen = BTreeSet::new();
         for section in &elf.sections {
             let plain = section.name.strip_prefix('?');
             let (link, autocreate) = match plain.unwrap_or(section.name) {
@@ -57,7 +60,12 @@ impl StructOps {
                 ".struct_ops.link" => (true, plain.is_none()),
                 _ => continue,
             };
+            if !seen.insert(section.name) {
+                errors.push(LoadError::new("a second section of this name").in_section(section.name));
+                continue;
+            }
             let types = btf.map(Types);
+            let mut room = section.data.len();
             let Some((types, datasec)) = types.and_then(|types| Some((types, types.datasec(section.name)?)))
             else {
                 errors.push(LoadError::new("struct_ops need BTF: compile with -g").in_section(section.name));
@@ -66,15 +74,24 @@ impl StructOps {
             for var in types.vars(datasec) {
                 let reader = Reader { elf, code, types, section };
                 match reader.variable(var.type_id, u64::from(var.off), u64::from(var.size), errors) {
-                    Ok((name, type_id, data, funcs)) => all.push(StructOps {
-                        name,
-                        type_name: types.name(type_id).to_owned(),
-                        type_id,
-                        link,
-                        autocreate,
-                        data,
-                        funcs,
-                    }),
+                    // Otherwise a small section could be the data of thousands of variables.
+                    Ok((name, _, data, _)) if data.len() > room => {
+                        let message = "it overlaps with another variable";
+                        errors.push(LoadError::new(message).in_section(section.name).at_symbol(&name));
+                        break;
+                    }
+                    Ok((name, type_id, data, funcs)) => {
+                        room -= data.len();
+                        all.push(StructOps {
+                            name,
+                            type_name: types.name(type_id).to_owned(),
+                            type_id,
+                            link,
+                            autocreate,
+                            data,
+                            funcs,
+                        })
+                    }
                     Err(error) => errors.push(error),
                 }
             }
@@ -103,9 +120,11 @@ impl Reader<'_, '_> {
         let data =
             self.section.data.get(range).ok_or_else(|| place("it reaches beyond its section").at(off))?;
         let mut funcs = Vec::new();
-        let relocs = self.section.relocs.iter();
-        for reloc in relocs.skip_while(|reloc| reloc.off < off).take_while(|reloc| reloc.off < off + len) {
-            match self.func(type_id, reloc.off - off, reloc.symbol, reloc.addend.unwrap_or(0)) {
+        let (relocs, end) = (&self.section.relocs, off.saturating_add(len));
+        let first = relocs.partition_point(|reloc| reloc.off < off);
+        for reloc in relocs.iter().skip(first).take_while(|reloc| reloc.off < end) {
+            let addend = self.section.pointer_addend(reloc, self.elf.order);
+            match self.func(type_id, reloc.off - off, reloc.symbol, addend) {
                 Ok(func) => funcs.push(func),
                 Err(message) => errors.push(place(&message).at(reloc.off)),
             }
@@ -120,7 +139,7 @@ impl Reader<'_, '_> {
             .find(|(_, member)| u64::from(member.bit_off) == off * 8)
             .ok_or_else(|| format!("no member begins at byte {off}"))?;
         let place = self.elf.section_of(symbol).and_then(|(elf_index, _)| {
-            let section = self.code.sections.iter().position(|section| section.elf_index == elf_index)?;
+            let section = self.code.section_at(elf_index)?;
             let pc = u32::try_from(symbol.value.wrapping_add_signed(addend) / SLOT_LEN as u64).ok()?;
             self.code.funcs.get(self.code.func_at(section, pc)?)
         });

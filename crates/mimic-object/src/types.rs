@@ -157,6 +157,11 @@ impl<'a> Types<'a> {
         of.into_iter().flat_map(|of| of.values.iter()).map(|value| (value.name(), value.value as u64))
     }
 
+    pub(crate) fn enumerator(self, id: u32, index: u32) -> Option<(&'a str, u64)> {
+        let value = self.ty(id)?.kind.enumeration()?.values.get(index as usize)?;
+        Some((value.name(), value.value as u64))
+    }
+
     /// The types of a function's parameters.
     pub(crate) fn params(self, id: u32) -> impl Iterator<Item = u32> + 'a {
         let of = match self.ty(id).map(|ty| ty.kind) {
