@@ -174,13 +174,16 @@ impl<'a> Call<'a> {
     /// Reads a number in guest byte order.
     #[inline]
     pub fn load(&self, addr: u64, size: Size) -> Result<u64, Trap> {
-        self.state.view.load(addr, size).map_err(|error| self.access(error))
+        let at = self.reach(addr, size.bytes() as u64, false)?;
+        Ok(self.state.view.memory().load_at(at, size))
     }
 
     /// Writes a number in guest byte order.
     #[inline]
     pub fn store(&self, addr: u64, size: Size, value: u64) -> Result<(), Trap> {
-        self.state.view.store(addr, size, value).map_err(|error| self.access(error))
+        let at = self.reach(addr, size.bytes() as u64, true)?;
+        self.state.view.memory().store_at(at, size, value);
+        Ok(())
     }
 
     /// Replaces the word (4 or 8 bytes, aligned) at `addr` by what `change` makes of it, in one step; answers the old value.
@@ -202,13 +205,28 @@ impl<'a> Call<'a> {
     /// Copies guest bytes out.
     #[inline]
     pub fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), Trap> {
-        self.state.view.read(addr, to).map_err(|error| self.access(error))
+        if !to.is_empty() {
+            let at = self.reach(addr, to.len() as u64, false)?;
+            self.state.view.memory().copy_out(at, to);
+        }
+        Ok(())
+    }
+
+    /// Copies `N` guest bytes out: for keys and values of common lengths.
+    #[inline]
+    pub fn read_array<const N: usize>(&self, addr: u64) -> Result<[u8; N], Trap> {
+        let at = self.reach(addr, N as u64, false)?;
+        Ok(self.state.view.memory().array_at(at))
     }
 
     /// Copies bytes to guest memory.
     #[inline]
     pub fn write(&self, addr: u64, from: &[u8]) -> Result<(), Trap> {
-        self.state.view.write(addr, from).map_err(|error| self.access(error))
+        if !from.is_empty() {
+            let at = self.reach(addr, from.len() as u64, true)?;
+            self.state.view.memory().copy_in(at, from);
+        }
+        Ok(())
     }
 
     /// Copies guest bytes into a new vector; checked before anything is allocated.
@@ -257,6 +275,24 @@ impl<'a> Call<'a> {
     /// A fault for something that is not there; `what` says what would make it work.
     pub fn unsupported(&self, what: impl AsRef<str>) -> Trap {
         FaultKind::Unsupported(format!("{}: {}", self.name, what.as_ref())).into()
+    }
+
+    /// Checks an access of a few bytes, most often to the object of the last one; answers the address as an offset in the cage.
+    #[inline]
+    fn reach(&self, addr: u64, len: u64, write: bool) -> Result<u32, Trap> {
+        let window = self.state.helper_windows.get()[usize::from(write)];
+        let seen = if write { window.writes(addr, len) } else { window.reads(addr, len) };
+        if seen { Ok(addr as u32) } else { self.reach_anew(addr, len, write) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn reach_anew(&self, addr: u64, len: u64, write: bool) -> Result<u32, Trap> {
+        let at = self.state.view.check(addr, len, write).map_err(|error| self.access(error))?;
+        let mut windows = self.state.helper_windows.get();
+        windows[usize::from(write)] = self.state.view.window(addr);
+        self.state.helper_windows.set(windows);
+        Ok(at)
     }
 
     fn access(&self, error: AccessError) -> Trap {

@@ -12,6 +12,7 @@ use crate::probe::{At, Flow, NoProbe, Probe};
 use crate::program::{FuncRef, LoadedProgram};
 use crate::vm::Vm;
 use core::any::{Any, TypeId};
+use core::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -316,6 +317,8 @@ pub(crate) struct State {
     pub(crate) regs: [u64; 16],
     /// For each base register, the object it last pointed at.
     pub(crate) windows: [Window; 16],
+    /// The object that a helper last read, and the one that it last wrote, on the program's behalf.
+    pub(crate) helper_windows: Cell<[Window; 2]>,
     /// The op that is next, or in a helper the call.
     pub(crate) pc: usize,
     pub(crate) program: Arc<LoadedProgram>,
@@ -341,6 +344,7 @@ impl State {
         Ok(State {
             regs: [0; 16],
             windows: [Window::default(); 16],
+            helper_windows: Cell::default(),
             pc: 0,
             program,
             frames: Vec::with_capacity(FRAMES_MAX as usize),
@@ -405,6 +409,7 @@ impl State {
 
     pub(crate) fn forget_windows(&mut self) {
         self.windows = [Window::default(); 16];
+        self.helper_windows = Cell::default();
     }
 
     pub(crate) fn memory_changed(&mut self) {

@@ -120,11 +120,13 @@ impl Memory {
     }
 
     /// The byte order that programs see.
+    #[inline]
     pub fn order(&self) -> ByteOrder {
         self.options.order
     }
 
     /// What happens to memory that is used again.
+    #[inline]
     pub fn hygiene(&self) -> Hygiene {
         self.options.hygiene
     }
@@ -313,11 +315,32 @@ impl Memory {
         }
     }
 
+    /// `N` bytes: a multiple of 8, and at most 4 more.
+    #[inline(always)]
+    pub(crate) fn array_at<const N: usize>(&self, addr: u32) -> [u8; N] {
+        let mut bytes = [0; N];
+        let mut at = addr;
+        let (words, rest) = bytes.as_chunks_mut::<8>();
+        for word in words {
+            // SAFETY: only called for bytes of a region, and regions are committed.
+            *word = unsafe { self.cage.load::<8>(at) }.to_ne_bytes();
+            at += 8;
+        }
+        match rest.first_chunk_mut::<4>() {
+            // SAFETY: as above.
+            Some(word) if N % 8 == 4 => *word = unsafe { self.cage.load::<4>(at) as u32 }.to_ne_bytes(),
+            _ => self.copy_out(at, rest),
+        }
+        bytes
+    }
+
+    #[inline]
     pub(crate) fn copy_out(&self, addr: u32, to: &mut [u8]) {
         // SAFETY: only called for bytes of a region, and regions are committed.
         unsafe { self.cage.copy_out(addr, to) }
     }
 
+    #[inline]
     pub(crate) fn copy_in(&self, addr: u32, from: &[u8]) {
         // SAFETY: only called for bytes of a region, and regions are committed.
         unsafe { self.cage.copy_in(addr, from) }
@@ -328,6 +351,7 @@ impl Memory {
         unsafe { self.cage.fill(addr, len, byte) }
     }
 
+    #[inline]
     pub(crate) fn equals(&self, addr: u32, other: &[u8]) -> bool {
         let (words, tail) = other.as_chunks::<8>();
         let mut at = addr;
@@ -363,12 +387,14 @@ impl Memory {
             }
     }
 
+    #[inline]
     pub(crate) fn atomic32(&self, addr: u32) -> &AtomicU32 {
         assert!(addr.is_multiple_of(4), "a 32-bit atomic at {addr:#x}");
         // SAFETY: aligned, and only called for bytes of a region, which are committed.
         unsafe { self.cage.atomic32(addr) }
     }
 
+    #[inline]
     pub(crate) fn atomic64(&self, addr: u32) -> &AtomicU64 {
         assert!(addr.is_multiple_of(8), "a 64-bit atomic at {addr:#x}");
         // SAFETY: aligned, and only called for bytes of a region, which are committed.

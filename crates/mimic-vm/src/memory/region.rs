@@ -158,6 +158,7 @@ impl RegionInfo {
         (off..off + len).find(|at| shadow[*at as usize / 8].load(Ordering::Relaxed) & (1 << (at % 8)) == 0)
     }
 
+    #[inline]
     pub(crate) fn set_written(&self, off: u32, len: u32, written: bool) {
         let Some(shadow) = &self.shadow else { return };
         for at in off..off + len {
@@ -186,11 +187,13 @@ impl Region {
     }
 
     /// The guest address of the region's first byte.
+    #[inline]
     pub fn base(&self) -> u64 {
         u64::from(self.info.base)
     }
 
     /// Bytes that belong to the region.
+    #[inline]
     pub fn capacity(&self) -> u32 {
         self.info.capacity
     }
@@ -206,11 +209,13 @@ impl Region {
     }
 
     /// The memory that the region is part of.
+    #[inline]
     pub fn memory(&self) -> &Arc<Memory> {
         &self.memory
     }
 
     /// The accessible part, `start..end`, of a region laid out as bytes.
+    #[inline]
     pub fn bounds(&self) -> (u32, u32) {
         self.info.bounds()
     }
@@ -228,23 +233,27 @@ impl Region {
     }
 
     /// The guest byte order.
+    #[inline]
     pub fn order(&self) -> ByteOrder {
         self.memory.order()
     }
 
     /// Whether `addr` lies in the region; if so, its offset.
+    #[inline]
     pub fn offset_of(&self, addr: u64) -> Option<u32> {
         let off = addr.checked_sub(self.base())?;
         (off < u64::from(self.info.capacity)).then_some(off as u32)
     }
 
     /// Reads a number in guest byte order.
+    #[inline]
     pub fn load(&self, off: u32, size: Size) -> u64 {
         self.checked(off, size.bytes() as u32);
         self.memory.load_at(self.info.base + off, size)
     }
 
     /// Writes a number in guest byte order.
+    #[inline]
     pub fn store(&self, off: u32, size: Size, value: u64) {
         self.checked(off, size.bytes() as u32);
         self.info.set_written(off, size.bytes() as u32, true);
@@ -252,6 +261,7 @@ impl Region {
     }
 
     /// Copies bytes out.
+    #[inline]
     pub fn read(&self, off: u32, to: &mut [u8]) {
         self.checked(off, to.len() as u32);
         self.memory.copy_out(self.info.base + off, to);
@@ -265,6 +275,7 @@ impl Region {
     }
 
     /// Copies bytes in.
+    #[inline]
     pub fn write(&self, off: u32, from: &[u8]) {
         self.checked(off, from.len() as u32);
         self.info.set_written(off, from.len() as u32, true);
@@ -279,6 +290,7 @@ impl Region {
     }
 
     /// Whether the bytes equal `other`.
+    #[inline]
     pub fn equals(&self, off: u32, other: &[u8]) -> bool {
         self.checked(off, other.len() as u32);
         self.memory.equals(self.info.base + off, other)
@@ -299,12 +311,14 @@ impl Region {
     }
 
     /// The aligned 32-bit word at `off`, in host byte order.
+    #[inline]
     pub fn atomic32(&self, off: u32) -> &AtomicU32 {
         self.checked(off, 4);
         self.memory.atomic32(self.info.base + off)
     }
 
     /// The aligned 64-bit word at `off`, in host byte order.
+    #[inline]
     pub fn atomic64(&self, off: u32) -> &AtomicU64 {
         self.checked(off, 8);
         self.memory.atomic64(self.info.base + off)
@@ -324,14 +338,17 @@ impl Region {
         }
     }
 
+    #[inline]
     fn checked(&self, off: u32, len: u32) {
-        let end = u64::from(off) + u64::from(len);
-        assert!(
-            end <= u64::from(self.info.capacity),
-            "{len} bytes at {off} of region {} with {} bytes",
-            self.info.name,
-            self.info.capacity
-        );
+        if u64::from(off) + u64::from(len) > u64::from(self.info.capacity) {
+            self.beyond(off, len);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn beyond(&self, off: u32, len: u32) -> ! {
+        panic!("{len} bytes at {off} of region {} with {} bytes", self.info.name, self.info.capacity)
     }
 }
 
