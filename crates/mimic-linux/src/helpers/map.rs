@@ -264,6 +264,9 @@ pub(super) fn with_bytes<T>(
     then: impl FnOnce(&[u8]) -> Result<T, Trap>,
 ) -> Result<T, Trap> {
     match len {
+        4 => then(&call.read_array::<4>(addr)?),
+        8 => then(&call.read_array::<8>(addr)?),
+        16 => then(&call.read_array::<16>(addr)?),
         0..=64 => on_stack::<64, T>(call, addr, len, then),
         65..=512 => on_stack::<512, T>(call, addr, len, then),
         513..=4096 => on_stack::<4096, T>(call, addr, len, then),
