@@ -56,7 +56,24 @@ pub(crate) fn load(machine: &Machine, object: &Object, epoch_ns: Option<u64>) ->
         .build()
         .map_err(|error| Failure::Input(error.to_string()))?;
     let loaded = vm.load(object)?;
+    preset(machine, &loaded)?;
     Ok(loaded)
+}
+
+/// The longest file of presets that is read, in bytes.
+const PRESET_LEN_MAX: u64 = 256 << 20;
+
+fn preset(machine: &Machine, loaded: &Loaded) -> Result<(), Failure> {
+    if let Some(path) = &machine.preset {
+        let bytes = read(path, PRESET_LEN_MAX)?;
+        let named = |error: String| Failure::Input(format!("{}: {error}", path.display()));
+        let document = serde_json::from_slice(&bytes).map_err(|error| named(error.to_string()))?;
+        loaded.preset_json(&document).map_err(|error| named(error.to_string()))?;
+    }
+    for text in &machine.map {
+        loaded.preset_text(text).map_err(|error| Failure::Input(format!("--map {error}")))?;
+    }
+    Ok(())
 }
 
 fn check_engine(machine: &Machine) -> Result<(), Failure> {

@@ -82,6 +82,7 @@ impl Table {
             let gap = if at == 0 { "" } else { "  " };
             match self.right.get(at) {
                 Some(true) => write!(to, "{gap}{cell:>width$}")?,
+                _ if at == last && cell.is_empty() => {}
                 _ if at == last => write!(to, "{gap}{cell}")?,
                 _ => write!(to, "{gap}{cell:<width$}")?,
             }

@@ -4,11 +4,13 @@
 
 use crate::error::Error;
 use crate::map::MapHandle;
+use crate::pretty::Pretty;
 use mimic_abi::btf::{Btf, Kind, KindCode, TypeId};
 use mimic_abi::{ByteOrder, Errno, MapType};
 use mimic_linux::maps::{LinuxMap, PerfEventArray, Ringbuf};
 use serde_json::{Value, json};
 use std::any::Any;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What a map holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,7 @@ pub struct Typed<'a> {
     btf: Option<(&'a Btf, TypeId)>,
     bytes: &'a [u8],
     order: ByteOrder,
+    is_prefix: bool,
 }
 
 impl<'a> MapHandle<'a> {
@@ -89,7 +92,8 @@ impl<'a> MapHandle<'a> {
     where
         'a: 'b,
     {
-        self.typed(self.spec().key_type, bytes)
+        let is_prefix = self.spec().kind() == Ok(MapType::LpmTrie);
+        Typed { is_prefix, ..self.typed(self.spec().key_type, bytes) }
     }
 
     /// The value as its type has it.
@@ -137,7 +141,7 @@ impl<'a> MapHandle<'a> {
             let name = btf.ty(entry.ty)?.name();
             let end = (entry.off as usize).checked_add(entry.size as usize)?;
             let bytes = bytes.get(entry.off as usize..end)?;
-            Some((name, Typed { btf: Some((btf, entry.ty)), bytes, order: self.order() }))
+            Some((name, Typed { btf: Some((btf, entry.ty)), bytes, order: self.order(), is_prefix: false }))
         };
         section.entries.iter().filter_map(variable).collect()
     }
@@ -202,7 +206,7 @@ impl<'a> MapHandle<'a> {
         'a: 'b,
     {
         let btf = self.object().btf.as_deref().filter(|_| ty != 0).map(|btf| (btf, TypeId(ty)));
-        Typed { btf, bytes, order: self.order() }
+        Typed { btf, bytes, order: self.order(), is_prefix: false }
     }
 
     fn listed(&self, kind: MapType) -> Result<MapContents, Error> {
@@ -237,6 +241,26 @@ impl<'a> Typed<'a> {
         self.bytes
     }
 
+    /// Its type, if there is one.
+    pub(crate) fn btf(&self) -> Option<(&'a Btf, TypeId)> {
+        self.btf
+    }
+
+    /// An LPM trie's key with an address of 4 or 16 bytes, as people write it.
+    fn prefix(&self) -> Option<String> {
+        let (len, addr) = self.bytes.split_first_chunk::<4>().filter(|_| self.is_prefix)?;
+        let len = match self.order {
+            ByteOrder::Little => u32::from_le_bytes(*len),
+            ByteOrder::Big => u32::from_be_bytes(*len),
+        };
+        let addr = match (<[u8; 4]>::try_from(addr), <[u8; 16]>::try_from(addr)) {
+            (Ok(addr), _) => Ipv4Addr::from(addr).to_string(),
+            (_, Ok(addr)) => Ipv6Addr::from(addr).to_string(),
+            _ => return None,
+        };
+        Some(format!("{addr}/{len}"))
+    }
+
     /// As JSON: what the type makes of it; the bytes as hex if there is no type.
     pub fn to_json(&self) -> Value {
         let Some((btf, ty)) = self.btf else { return json!({ "hex": hex(self.bytes) }) };
@@ -245,12 +269,14 @@ impl<'a> Typed<'a> {
     }
 }
 
-/// On one line: as an initialiser in C's notation; bytes in hex if there is no type.
+/// On one line: as an initialiser in C's manner, with addresses understood; bytes in hex if there is no type.
 impl std::fmt::Display for Typed<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(prefix) = self.prefix() {
+            return f.write_str(&prefix);
+        }
         if let Some((btf, ty)) = self.btf {
-            let value = btf.value(ty, self.bytes).with_order(self.order);
-            return value.text().max_elems(ELEMS_SHOWN_MAX).fmt(f);
+            return Pretty { btf, ty, bytes: self.bytes, order: self.order }.fmt(f);
         }
         match <[u8; 4]>::try_from(self.bytes) {
             Ok(bytes) if self.order == ByteOrder::Little => write!(f, "{}", u32::from_le_bytes(bytes)),
@@ -268,8 +294,6 @@ impl std::fmt::Display for Typed<'_> {
     }
 }
 
-/// Elements of an array that text shows.
-const ELEMS_SHOWN_MAX: usize = 32;
 /// Bytes of a value without a type that text shows.
 const BYTES_SHOWN_MAX: usize = 64;
 

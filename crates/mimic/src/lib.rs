@@ -2,12 +2,15 @@
 #![forbid(unsafe_code)]
 
 mod dump;
+mod encode;
 mod error;
 mod loaded;
 mod map;
 mod names;
 mod packet;
 pub mod pcap;
+mod preset;
+mod pretty;
 mod runner;
 
 pub use dump::{Entry, MapContents, Typed, hex, unhex};
