@@ -21,6 +21,16 @@ pub(crate) enum Command {
     /// Run a program of an object over packets: verdicts, maps, trace output, ring buffer records
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<Run>),
+    /// Show the instructions of an object's programs, with source lines and jump arrows
+    #[command(
+        after_help = "Examples:\n  mimic disasm prog.bpf.o\n  mimic disasm prog.bpf.o --prog xdp_filter --no-source\n  mimic disasm --hex 'b7000000 07000000 95000000 00000000'"
+    )]
+    Disasm(Disasm),
+    /// Show types: of an object, or of a kernel's BTF file
+    Btf(Btf),
+    /// Show what is in an object file; fails with every reason if it cannot be opened
+    #[command(after_help = OBJECT_EXAMPLES)]
+    Object(ObjectArgs),
     /// List what mimic knows: helpers, kfuncs, maps, program types, instructions
     #[command(after_help = "Examples:\n  mimic list helpers\n  mimic list insns --json")]
     List(List),
@@ -42,6 +52,90 @@ pub(crate) struct Json {
     /// Write JSON to standard output; its `version` is 1
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const OBJECT_EXAMPLES: &str = "Examples:
+  mimic object prog.bpf.o
+  mimic object prog.bpf.o --json | jq '.programs[].name'
+
+Exit codes: 0 the file was opened; 1 it was not, each reason on a line of standard error.";
+
+#[derive(ClapArgs)]
+pub(crate) struct Disasm {
+    /// The object file
+    #[arg(required_unless_present = "hex")]
+    pub(crate) object: Option<PathBuf>,
+    /// Only this program
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prog: Option<String>,
+    /// Instructions as hexadecimal bytes instead of an object
+    #[arg(long, value_name = "BYTES", conflicts_with = "object")]
+    pub(crate) hex: Option<String>,
+    /// Without source lines
+    #[arg(long)]
+    pub(crate) no_source: bool,
+    /// Without jump arrows
+    #[arg(long)]
+    pub(crate) no_arrows: bool,
+    /// Whose spelling
+    #[arg(long, value_enum, default_value = "kernel")]
+    pub(crate) syntax: Syntax,
+    /// With the bytes of each instruction
+    #[arg(long)]
+    pub(crate) opcodes: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Syntax {
+    /// The verifier's and bpftool's
+    Kernel,
+    /// llvm-objdump's
+    Llvm,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct Btf {
+    #[command(subcommand)]
+    pub(crate) command: BtfCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum BtfCommand {
+    /// Print all types
+    #[command(
+        after_help = "Examples:\n  mimic btf dump c prog.bpf.o\n  mimic btf dump raw /sys/kernel/btf/vmlinux\n  mimic btf dump c prog.bpf.o --type event"
+    )]
+    Dump(BtfDump),
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct BtfDump {
+    /// How: a C header, JSON, or records as bpftool lists them
+    #[arg(value_enum)]
+    pub(crate) format: BtfFormat,
+    /// An object file, or a file of BTF
+    pub(crate) file: PathBuf,
+    /// Only this type and what it is made of (C only); can be given several times
+    #[arg(long = "type", value_name = "NAME")]
+    pub(crate) types: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BtfFormat {
+    /// A header that compiles
+    C,
+    /// JSON, with bpftool's words
+    Json,
+    /// A line for each type and member
+    Raw,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct ObjectArgs {
+    /// The object file
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) json: Json,
 }
 
 const RUN_EXAMPLES: &str = "Examples:

@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::args::{Engine, Machine};
 use mimic::linux::{Linux, World};
-use mimic::object::Object;
+use mimic::object::{Contents, Init, Object};
 use mimic::vm::{Limits, Vm};
 use mimic::{LoadExt, Loaded, Runnable};
 use std::path::Path;
@@ -41,23 +41,41 @@ pub(crate) fn read(path: &Path, len_max: u64) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// What a VM is made with.
+pub(crate) struct Settings {
+    pub(crate) cpus: u32,
+    pub(crate) seed: u64,
+    pub(crate) budget: u64,
+    pub(crate) engine: Engine,
+}
+
 /// Loads an object into a VM of this kind. `epoch_ns` is when the run begins, in nanoseconds since 1970, if the input says.
 pub(crate) fn load(machine: &Machine, object: &Object, epoch_ns: Option<u64>) -> Result<Loaded, Failure> {
-    check_engine(machine)?;
-    let mut world = World::with_seed(machine.seed);
+    let Machine { cpus, seed, budget, engine, .. } = *machine;
+    let loaded = load_with(&Settings { cpus, seed, budget, engine }, object, epoch_ns)?;
+    preset(machine, &loaded)?;
+    Ok(loaded)
+}
+
+/// The same without presets.
+pub(crate) fn load_with(
+    settings: &Settings,
+    object: &Object,
+    epoch_ns: Option<u64>,
+) -> Result<Loaded, Failure> {
+    check_engine(settings.engine)?;
+    let mut world = World::with_seed(settings.seed);
     if let Some(epoch_ns) = epoch_ns {
         world.clock.epoch_ns = epoch_ns.saturating_sub(world.clock.start_ns);
     }
     let vm = Vm::builder(Linux::new(world))
-        .cpus(machine.cpus)
-        .seed(machine.seed)
+        .cpus(settings.cpus)
+        .seed(settings.seed)
         .byte_order(object.byte_order)
-        .limits(Limits { insns_max: machine.budget, ..Limits::default() })
+        .limits(Limits { insns_max: settings.budget, ..Limits::default() })
         .build()
         .map_err(|error| Failure::Input(error.to_string()))?;
-    let loaded = vm.load(object)?;
-    preset(machine, &loaded)?;
-    Ok(loaded)
+    Ok(vm.load(object)?)
 }
 
 /// The longest file of presets that is read, in bytes.
@@ -76,8 +94,8 @@ fn preset(machine: &Machine, loaded: &Loaded) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check_engine(machine: &Machine) -> Result<(), Failure> {
-    let engine = match machine.engine {
+fn check_engine(engine: Engine) -> Result<(), Failure> {
+    let engine = match engine {
         Engine::Interp => return Ok(()),
         Engine::Jit => "jit",
         Engine::Auto => "auto",
@@ -87,16 +105,26 @@ fn check_engine(machine: &Machine) -> Result<(), Failure> {
     )))
 }
 
-/// The program to run: the one of this name, or the object's only one.
+/// The program to run: the one of this name, or the only one that can be meant: programs in slots of program arrays are called by others.
 pub(crate) fn program<'a>(loaded: &'a Loaded, name: Option<&str>) -> Result<Runnable<'a>, Failure> {
     if let Some(name) = name {
         return Ok(loaded.program(name)?);
     }
-    let names: Vec<&str> = loaded.object().programs.iter().map(|program| program.name.as_str()).collect();
-    match names.as_slice() {
-        [] => Err(Failure::Input("the object has no program".into())),
-        [name] => Ok(loaded.program(name)?),
-        names => {
+    let object = loaded.object();
+    let is_called = |name: &str| {
+        object.maps.iter().any(|map| match &map.contents {
+            Contents::Slots(slots) => {
+                slots.iter().any(|slot| matches!(&slot.init, Init::Program(called) if called == name))
+            }
+            Contents::Empty | Contents::Data { .. } => false,
+        })
+    };
+    let names: Vec<&str> = object.programs.iter().map(|program| program.name.as_str()).collect();
+    let entries: Vec<&str> = names.iter().copied().filter(|name| !is_called(name)).collect();
+    match (names.as_slice(), entries.as_slice()) {
+        ([], _) => Err(Failure::Input("the object has no program".into())),
+        ([name], _) | (_, [name]) => Ok(loaded.program(name)?),
+        (names, _) => {
             let what = format!(
                 "the object has {} programs; choose one with --prog: {}",
                 names.len(),

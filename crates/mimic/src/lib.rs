@@ -1,6 +1,7 @@
 //! mimic: run, test, debug and embed eBPF programs in userspace, with Linux's semantics.
 #![forbid(unsafe_code)]
 
+mod btf_file;
 mod dump;
 mod encode;
 mod error;
@@ -13,6 +14,7 @@ mod preset;
 mod pretty;
 mod runner;
 
+pub use btf_file::read_btf;
 pub use dump::{Entry, MapContents, Typed, hex, unhex};
 pub use error::{Error, ErrorKind};
 pub use loaded::{LoadExt, Loaded, Run, Runnable};

@@ -1,8 +1,11 @@
 //! The subcommands, a file each.
 
 mod asm;
+mod btf;
 mod completions;
+mod disasm;
 mod list;
+mod object;
 mod run;
 
 use crate::Done;
@@ -12,6 +15,9 @@ use crate::args::Command;
 pub(crate) fn run(command: Command) -> Done {
     match command {
         Command::Run(args) => run::run(&args),
+        Command::Disasm(args) => disasm::run(&args),
+        Command::Btf(args) => btf::run(&args),
+        Command::Object(args) => object::run(&args),
         Command::List(args) => list::run(&args),
         Command::Asm(args) => asm::run(&args),
         Command::Completions(args) => completions::run(&args),
