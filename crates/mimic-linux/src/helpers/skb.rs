@@ -314,7 +314,7 @@ fn get_hash_recalc(call: &mut Call<'_>, ctx: u64, _: u64, _: u64, _: u64, _: u64
     if skb.hash.is_none() {
         // Never 0, which means that there is none.
         skb.hash = Some((linux.secret_hash(flow_of(skb)) as u32).max(1));
-        skb.publish_as_is();
+        skb.publish();
     }
     Ok(skb.hash.unwrap_or(0).into())
 }
@@ -354,14 +354,14 @@ fn flow_of(skb: &SkBuff) -> u64 {
 fn set_hash(call: &mut Call<'_>, ctx: u64, hash: u64, _: u64, _: u64, _: u64) -> HelperResult {
     let skb = skb(call, ctx)?;
     skb.hash = Some(hash as u32);
-    skb.publish_as_is();
+    skb.publish();
     Ok(0)
 }
 
 fn set_hash_invalid(call: &mut Call<'_>, ctx: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     let skb = skb(call, ctx)?;
     skb.hash = None;
-    skb.publish_as_is();
+    skb.publish();
     Ok(0)
 }
 
@@ -381,7 +381,7 @@ fn skb_set_tstamp(call: &mut Call<'_>, ctx: u64, tstamp: u64, kind: u64, _: u64,
     };
     skb.tstamp_type = kind;
     skb.md.store(152, Size::Dw, tstamp);
-    skb.publish_as_is();
+    skb.publish();
     Ok(0)
 }
 

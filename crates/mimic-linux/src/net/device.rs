@@ -13,6 +13,8 @@ pub struct Device {
     pub hard_header_len: u32,
     /// Its link-layer address.
     pub addr: [u8; 6],
+    /// The link-layer address that means all; `lo` has none.
+    pub broadcast: [u8; 6],
     /// Whether it is up: a device that is down takes no packets.
     pub up: bool,
     /// Receive queues.
@@ -28,6 +30,7 @@ impl Device {
             mtu: 65536,
             hard_header_len: 14,
             addr: [0; 6],
+            broadcast: [0; 6],
             up: false,
             rx_queues: 1,
         }
@@ -36,8 +39,16 @@ impl Device {
     /// An Ethernet device that is up.
     pub fn ethernet(ifindex: u32, name: &str) -> Device {
         let [_, _, hi, lo] = ifindex.to_be_bytes();
-        let addr = [2, 0, 0, 0, hi, lo];
-        Device { ifindex, name: name.into(), mtu: 1500, hard_header_len: 14, addr, up: true, rx_queues: 1 }
+        Device {
+            ifindex,
+            name: name.into(),
+            mtu: 1500,
+            hard_header_len: 14,
+            addr: [2, 0, 0, 0, hi, lo],
+            broadcast: [0xff; 6],
+            up: true,
+            rx_queues: 1,
+        }
     }
 }
 

@@ -45,11 +45,11 @@ pub fn protocol(frame: &[u8]) -> u16 {
     }
 }
 
-/// `pkt_type` of a frame that a device with this address received.
-pub fn packet_type(frame: &[u8], device_addr: [u8; 6]) -> u8 {
+/// `pkt_type` of a frame that a device with this address received; `broadcast` is the address that means all there.
+pub fn packet_type(frame: &[u8], device_addr: [u8; 6], broadcast: [u8; 6]) -> u8 {
     match frame.first_chunk::<6>() {
         Some(dest) if *dest == device_addr => PACKET_HOST,
-        Some([0xff, 0xff, 0xff, 0xff, 0xff, 0xff]) => PACKET_BROADCAST,
+        Some(dest) if *dest == broadcast => PACKET_BROADCAST,
         Some([first, ..]) if first & 1 == 1 => PACKET_MULTICAST,
         Some(_) => PACKET_OTHERHOST,
         None => PACKET_HOST,

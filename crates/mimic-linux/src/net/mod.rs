@@ -10,9 +10,9 @@ pub mod eth;
 pub use device::{Device, Devices};
 pub use redirect::{ClonedPacket, NextHop, Redirect, RedirectTo};
 pub use sk_buff::{Checksum, SkBuff};
-pub(crate) use sk_buff::{SLACK, csum_diff};
-pub(crate) use xdp_buff::hard_end;
+pub(crate) use sk_buff::{SLACK, csum_diff, csum_fold, csum_partial};
 pub use xdp_buff::{FRAGS_MAX, HEADROOM, XdpBuff};
+pub(crate) use xdp_buff::{FRAME_HEADER_LEN, hard_end};
 
 use crate::progs::{SkbContext, XdpContext};
 use mimic_abi::Errno;

@@ -14,7 +14,7 @@ use mimic_vm::Region;
 use mimic_vm::memory::Layout;
 use std::sync::Arc;
 
-pub(crate) use checksum::csum_diff;
+pub(crate) use checksum::{csum_diff, csum_fold, csum_partial};
 
 /// Room before and after a new packet, so that most programs never need more.
 pub(crate) const SLACK: u32 = 256;
@@ -51,13 +51,13 @@ pub struct SkBuff {
     pub(crate) pkt_type: u8,
     pub(crate) hash: Option<u32>,
     pub(crate) checksum: Checksum,
+    /// The last whole sum that was known, even if it is not valid any more.
+    pub(crate) sum_kept: u32,
     pub(crate) encapsulation: bool,
     pub(crate) gso_type: u32,
     pub(crate) gso_size: u16,
     pub(crate) gso_segs: u16,
     pub(crate) tstamp_type: u8,
-    /// Whether `data_end` and `data_meta` were worked out.
-    pub(crate) direct: bool,
     pub(crate) writable: bool,
 }
 
@@ -77,6 +77,19 @@ impl SkBuff {
         self.gso_size != 0
     }
 
+    /// What is known of the checksum.
+    pub fn checksum(&self) -> Checksum {
+        self.checksum
+    }
+
+    /// Sets what is known of the checksum.
+    pub(crate) fn set_checksum(&mut self, checksum: Checksum) {
+        if let Checksum::Complete(sum) = checksum {
+            self.sum_kept = sum;
+        }
+        self.checksum = checksum;
+    }
+
     /// Copies the whole packet out.
     pub fn copy_out(&self, to: &mut Vec<u8>) {
         to.clear();
@@ -85,17 +98,10 @@ impl SkBuff {
     }
 
     /// Makes the region's bounds and the context's fields those of the buffer.
-    pub(crate) fn publish(&mut self) {
-        self.direct = true;
-        self.publish_as_is();
-    }
-
-    /// The same, but `data_end` stays 0 as long as nobody has worked it out.
-    pub(crate) fn publish_as_is(&self) {
+    pub(crate) fn publish(&self) {
         self.region.set_bounds(self.data, self.data + self.head_len);
         let base = self.region.base();
         let (data, end) = (base + u64::from(self.data), base + u64::from(self.data + self.head_len));
-        let (end, meta) = if self.direct { (end, data) } else { (0, 0) };
         let (vlan_proto, vlan_tci) = self.vlan.unwrap_or((0, 0));
         let fields = [
             (0, u64::from(self.len)),
@@ -107,7 +113,7 @@ impl SkBuff {
             (68, u64::from(self.hash.unwrap_or(0))),
             (76, data),
             (80, end),
-            (140, meta),
+            (140, data),
             (164, u64::from(self.gso_segs)),
             (176, u64::from(self.gso_size)),
         ];

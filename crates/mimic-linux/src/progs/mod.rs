@@ -5,12 +5,17 @@ pub mod layout;
 mod packet_load;
 mod raw;
 mod skb;
+mod test_run;
 mod types;
 mod xdp;
 
 pub use packet_load::packet_load;
 pub use raw::RawTracepointContext;
 pub use skb::{SkbContext, SkbFields, SkbSock, SkbStart};
+pub use test_run::{
+    BPF_F_TEST_RUN_ON_CPU, BPF_F_TEST_SKB_CHECKSUM_COMPLETE, BPF_F_TEST_XDP_LIVE_FRAMES, TestRun,
+    TestRunError, TestRunOut, test_run,
+};
 pub use types::{CGROUP_SKB_CODES, LWT_CODES, PROG_TYPES, TC_ACTIONS, XDP_ACTIONS, spec};
 pub use xdp::{Xdp, XdpContext};
 

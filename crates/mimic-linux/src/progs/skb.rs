@@ -130,8 +130,6 @@ pub struct SkbContext {
     buff: Option<SkBuff>,
     /// The next run goes on with the packet as the last one left it.
     pub(crate) go_on: bool,
-    /// Test-run gives pointers to the packet's end only to some types.
-    pub(crate) hide_end: bool,
 }
 
 /// The kernel's numbers for address families.
@@ -162,7 +160,6 @@ impl SkbContext {
             clones: Vec::new(),
             buff: None,
             go_on: false,
-            hide_end: false,
         }
     }
 
@@ -244,18 +241,18 @@ impl SkbContext {
             pkt_type: self.fields.pkt_type.unwrap_or_else(|| self.pkt_type(setup)),
             hash: Some(self.fields.hash).filter(|hash| *hash != 0),
             checksum: self.checksum,
+            sum_kept: if let Checksum::Complete(sum) = self.checksum { sum } else { 0 },
             encapsulation: false,
             gso_type: self.fields.gso_type,
             gso_size: self.fields.gso_size,
             gso_segs: self.fields.gso_segs,
             tstamp_type: self.fields.tstamp_type,
-            direct: !self.hide_end,
             writable: access == Access::ReadWrite,
             region,
             md,
         };
         self.write_fields(setup, &buff)?;
-        buff.publish_as_is();
+        buff.publish();
         self.buff = Some(buff);
         Ok(())
     }
@@ -288,8 +285,8 @@ impl SkbContext {
         }
         let device =
             setup.emulator::<Linux>().and_then(|linux| linux.world().devices.by_index(self.fields.ifindex));
-        let addr = device.map_or([0; 6], |device| device.addr);
-        eth::packet_type(&self.frame, addr)
+        let (addr, broadcast) = device.map_or(([0; 6], [0; 6]), |device| (device.addr, device.broadcast));
+        eth::packet_type(&self.frame, addr, broadcast)
     }
 
     /// Writes what programs can read and the buffer does not know.

@@ -163,7 +163,6 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .context(layout::SK_BUFF_LWT)
         .packet(Packet::Read)
         .returns(Returns::Verdict(LWT_CODES))
-        .test_run()
         .since(4, 18),
     ProgTypeSpec::new(ProgType::LircMode2, "infrared pulses").attach(&[AttachType::LircMode2]).since(4, 18).support(RAW),
     ProgTypeSpec::new(ProgType::SkReuseport, "which socket of a group receives a packet")
@@ -178,7 +177,7 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .returns(Returns::Verdict(FLOW_CODES))
         .test_run()
         .since(4, 20)
-        .support(Support::Partial("test-run of its packet form is not there; runs on a raw context")),
+        .support(Support::Partial("test-run only: the world's packets are not dissected")),
     ProgTypeSpec::new(ProgType::CgroupSysctl, "a cgroup's reads and writes of sysctls")
         .attach(&[AttachType::CgroupSysctl])
         .returns(Returns::Verdict(CGROUP_CODES))

@@ -112,6 +112,11 @@ impl XdpContext {
         self.after.get(self.meta_after().len()..).unwrap_or_default()
     }
 
+    /// Metadata and packet after the last run.
+    pub(crate) fn all_after(&self) -> &[u8] {
+        &self.after
+    }
+
     /// The metadata after the last run.
     pub fn meta_after(&self) -> &[u8] {
         let len = self.buff.as_ref().map_or(0, XdpBuff::meta_len) as usize;

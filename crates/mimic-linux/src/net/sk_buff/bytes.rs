@@ -35,7 +35,7 @@ impl SkBuff {
             let old = self.sum(at, from.len() as u32);
             let new = checksum::csum_partial(from, 0, self.region.order());
             let sum = checksum::csum_block_sub(sum, old, off);
-            self.checksum = Checksum::Complete(checksum::csum_block_add(sum, new, off));
+            self.set_checksum(Checksum::Complete(checksum::csum_block_add(sum, new, off)));
         }
         self.region.write(at, from);
         Ok(())

@@ -95,7 +95,7 @@ impl SkBuff {
     pub(crate) fn pulled(&mut self, at: u32, len: u32) {
         if let Checksum::Complete(sum) = self.checksum {
             let bytes = self.region.to_vec(at, len);
-            self.checksum = Checksum::Complete(!csum_partial(&bytes, !sum, self.region.order()));
+            self.set_checksum(Checksum::Complete(!csum_partial(&bytes, !sum, self.region.order())));
         }
     }
 
@@ -103,7 +103,7 @@ impl SkBuff {
     pub(crate) fn pushed(&mut self, at: u32, len: u32) {
         if let Checksum::Complete(sum) = self.checksum {
             let bytes = self.region.to_vec(at, len);
-            self.checksum = Checksum::Complete(csum_partial(&bytes, sum, self.region.order()));
+            self.set_checksum(Checksum::Complete(csum_partial(&bytes, sum, self.region.order())));
         }
     }
 
@@ -151,7 +151,7 @@ impl SkBuff {
                 0 => !csum_sub(to4, whole),
                 _ => !csum_add(csum_sub(!whole, from4), to4),
             };
-            self.checksum = Checksum::Complete(whole);
+            self.set_checksum(Checksum::Complete(whole));
         }
         let new = if mangled_0 && new == 0 { 0xffff } else { new };
         self.region.store(at, Size::H, new.into());
@@ -162,13 +162,13 @@ impl SkBuff {
     pub(crate) fn csum_update(&mut self, sum: u32) -> Result<u64, Errno> {
         let Checksum::Complete(whole) = self.checksum else { return Err(Errno::ENOTSUPP) };
         let whole = csum_add(whole, sum);
-        self.checksum = Checksum::Complete(whole);
+        self.set_checksum(Checksum::Complete(whole));
         Ok(whole.into())
     }
 
     /// `bpf_csum_level`.
     pub(crate) fn csum_level(&mut self, level: u64) -> Result<u64, Errno> {
-        self.checksum = match (level, self.checksum) {
+        let checksum = match (level, self.checksum) {
             (0, Checksum::Unnecessary(level)) => return Ok(level.into()),
             (0, Checksum::None | Checksum::Complete(_)) => return Err(Errno::EACCES),
             (1, Checksum::Unnecessary(level)) => Checksum::Unnecessary((level + 1).min(LEVEL_MAX)),
@@ -179,6 +179,7 @@ impl SkBuff {
             (1..=3, same) => same,
             _ => return Err(Errno::EINVAL),
         };
+        self.set_checksum(checksum);
         Ok(0)
     }
 
@@ -230,7 +231,7 @@ impl SkBuff {
         self.region.store(at + 1, Size::B, second | CE << 4);
         let to = self.region.load(at, Size::W) as u32;
         if let Checksum::Complete(sum) = self.checksum {
-            self.checksum = Checksum::Complete(csum_add(csum_sub(sum, from), to));
+            self.set_checksum(Checksum::Complete(csum_add(csum_sub(sum, from), to)));
         }
         1
     }

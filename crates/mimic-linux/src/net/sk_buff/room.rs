@@ -76,7 +76,7 @@ impl SkBuff {
             return Err(Errno::EINVAL);
         }
         self.pkt_type = pkt_type as u8;
-        self.publish_as_is();
+        self.publish();
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl SkBuff {
         }
         let done = if shrink { self.room_shrink(off, len, flags) } else { self.room_grow(off, len, flags) };
         if let (Ok(()), 0, Checksum::Unnecessary(_)) = (done, flags & NO_CSUM_RESET, self.checksum) {
-            self.checksum = Checksum::None;
+            self.set_checksum(Checksum::None);
         }
         self.publish();
         done
@@ -135,7 +135,7 @@ impl SkBuff {
             self.region.fill(self.data + self.len, grown, 0);
         }
         if let (Checksum::Complete(_), true) = (self.checksum, new_len != self.len) {
-            self.checksum = Checksum::None;
+            self.set_checksum(Checksum::None);
         }
         (self.len, self.head_len) = (new_len, new_len);
         (self.gso_size, self.gso_segs, self.gso_type) = match self.is_gso() {

@@ -1,0 +1,108 @@
+//! Test-run of XDP programs.
+
+use super::{
+    BPF_F_TEST_XDP_LIVE_FRAMES, TestRun, TestRunError, TestRunOut, ctx_init, finish_ctx, finish_data, number,
+    refuse, repeat, set_number,
+};
+use crate::Linux;
+use crate::net::{self, XdpBuff, eth};
+use crate::progs::{XdpContext, layout};
+use mimic_abi::{AttachType, ByteOrder, Errno};
+use mimic_vm::Process;
+
+/// The most frames a batch: `TEST_XDP_MAX_BATCH`.
+const BATCH_MAX: u32 = 256;
+
+pub(super) fn test_run(process: &mut Process, run: &TestRun<'_>) -> Result<TestRunOut, TestRunError> {
+    let attach_type = process.program().linked().attach_type;
+    if matches!(attach_type, Some(AttachType::XdpDevmap | AttachType::XdpCpumap)) {
+        return refuse(Errno::EINVAL, "programs of device and CPU maps have no test-run");
+    }
+    check_flags(run)?;
+    let mut ctx = ctx_init(run, layout::XDP_MD_LEN)?;
+    let order = process.vm().memory().order();
+    let (meta_len, linear_len) = lens(run, ctx.as_deref(), order)?;
+    let mut context = XdpContext::packet(&run.data_in[meta_len as usize..]);
+    context.meta = run.data_in[..meta_len as usize].to_vec();
+    context.linear_len = Some(linear_len);
+    if let Some(ctx) = &ctx {
+        convert_in(process, ctx, order, &mut context)?;
+    }
+    let mut out = repeat(process, &mut context, run, |context| context.go_on = true)?;
+    let (_, linear_after) = context.lens_after();
+    let meta_after = context.meta_after().len() as u32;
+    if let Some(ctx) = &mut ctx {
+        set_number(ctx, 0, 4, meta_after.into(), order);
+        set_number(ctx, 4, 4, (meta_after + linear_after).into(), order);
+    }
+    let frags = context.buff_mut().map(|buff| buff.frag_lens.clone()).unwrap_or_default();
+    finish_data(&mut out, run, context.all_after(), &frags);
+    finish_ctx(&mut out, run, ctx);
+    Ok(out)
+}
+
+fn check_flags(run: &TestRun<'_>) -> Result<(), TestRunError> {
+    if run.flags & !BPF_F_TEST_XDP_LIVE_FRAMES != 0 {
+        return refuse(Errno::EINVAL, "XDP knows no flag but BPF_F_TEST_XDP_LIVE_FRAMES");
+    }
+    if run.flags & BPF_F_TEST_XDP_LIVE_FRAMES != 0 {
+        if run.batch_size > BATCH_MAX {
+            return refuse(Errno::E2BIG, &format!("a batch has at most {BATCH_MAX} frames"));
+        }
+        return Err(TestRunError::Unsupported(
+            "live frames need devices that take packets, which the world does not have; run without BPF_F_TEST_XDP_LIVE_FRAMES".into(),
+        ));
+    }
+    if run.batch_size != 0 {
+        return refuse(Errno::EINVAL, "batch_size is for live frames");
+    }
+    Ok(())
+}
+
+/// Bytes of metadata, and of the packet in one piece.
+fn lens(run: &TestRun<'_>, ctx: Option<&[u8]>, order: ByteOrder) -> Result<(u32, u32), TestRunError> {
+    let len = run.data_in.len() as u64;
+    let (mut meta_len, mut linear) = (0, len);
+    if let Some(ctx) = ctx {
+        let word = |off| number(ctx, off, 4, order);
+        let (data, data_end, data_meta) = (word(0), word(4), word(8));
+        if data_meta != 0 || data_end > len || data > data_end {
+            return refuse(Errno::EINVAL, "data_meta is 0, and data and data_end are offsets in the data");
+        }
+        let room = net::HEADROOM - net::FRAME_HEADER_LEN;
+        if data > u64::from(room) || !XdpBuff::meta_len_ok(data as u32) {
+            return refuse(Errno::EINVAL, &format!("metadata is a multiple of 4 bytes, at most {room}"));
+        }
+        (meta_len, linear) = (data, data_end);
+    }
+    let linear_max = u64::from(net::hard_end(net::PAGE_LEN) - net::HEADROOM) + meta_len;
+    if len - meta_len < u64::from(eth::ETH_HLEN) {
+        return refuse(Errno::EINVAL, &format!("a packet has at least {} bytes", eth::ETH_HLEN));
+    }
+    Ok((meta_len as u32, (linear.min(linear_max) - meta_len) as u32))
+}
+
+fn convert_in(
+    process: &Process,
+    ctx: &[u8],
+    order: ByteOrder,
+    context: &mut XdpContext,
+) -> Result<(), TestRunError> {
+    let word = |off| number(ctx, off, 4, order) as u32;
+    let (ingress, queue, egress) = (word(12), word(16), word(20));
+    if egress != 0 || (ingress == 0 && queue != 0) {
+        return refuse(Errno::EINVAL, "egress_ifindex is 0, and a queue needs its ingress_ifindex");
+    }
+    if ingress == 0 {
+        return Ok(());
+    }
+    let linux = process.vm().emulator_as::<Linux>();
+    let Some(device) = linux.and_then(|linux| linux.world().devices.by_index(ingress)) else {
+        return refuse(Errno::ENODEV, &format!("there is no device {ingress}"));
+    };
+    if queue >= device.rx_queues {
+        return refuse(Errno::EINVAL, &format!("device {ingress} has {} receive queues", device.rx_queues));
+    }
+    (context.ingress_ifindex, context.rx_queue_index) = (ingress, queue);
+    Ok(())
+}

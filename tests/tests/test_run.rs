@@ -1,0 +1,522 @@
+//! `BPF_PROG_TEST_RUN` in the kernel and in mimic: the same programs, inputs and answers.
+#![cfg(target_os = "linux")]
+
+use mimic_abi::asm::assemble;
+use mimic_abi::uapi::prog_flags::BPF_F_SLEEPABLE;
+use mimic_abi::{ByteOrder, Errno, ProgType, RawInsn};
+use mimic_linux::progs::{TestRun, TestRunError, test_run};
+use mimic_linux::{Linux, World};
+use mimic_object::Program;
+use mimic_tests::kernel::{Kernel, Prog, ProgAttr, TestRunAttr};
+use mimic_vm::{Process, Vm};
+use std::fmt::Write;
+
+/// One program on both sides.
+struct Both {
+    kernel: Prog,
+    mimic: Process,
+    name: String,
+    differences: Vec<String>,
+}
+
+/// What either side answered, as far as it can be the same.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    errno: i32,
+    retval: u32,
+    data_out: Vec<u8>,
+    data_size_out: u32,
+    ctx_out: Vec<u8>,
+    ctx_size_out: u32,
+    ctx_in_after: Vec<u8>,
+}
+
+/// Inputs of one run.
+#[derive(Clone, Default)]
+struct Input {
+    data: Vec<u8>,
+    data_size_out: u32,
+    ctx: Vec<u8>,
+    ctx_size_out: u32,
+    repeat: u32,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+}
+
+impl Both {
+    /// Loads a program into the kernel and into mimic. Each statement of `text` may stand on a line.
+    fn load(prog_type: ProgType, text: &str) -> Both {
+        // cgroup_skb programs return one bit: what they have to say goes to their context.
+        let text = &match (prog_type, text.strip_suffix("exit")) {
+            (ProgType::CgroupSkb, Some(text)) => {
+                format!("r9 = r1; {text} *(u32 *)(r9 + 48) = r0; r0 = 1; exit")
+            }
+            _ => text.to_string(),
+        };
+        let assembly = assemble(text, &()).unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
+        let bytes: Vec<u8> =
+            assembly.slots.iter().flat_map(|slot: &RawInsn| slot.to_bytes(ByteOrder::NATIVE)).collect();
+        let attr = ProgAttr {
+            prog_type: prog_type.id(),
+            insns: &bytes,
+            license: "GPL",
+            log_level: 1,
+            prog_flags: if prog_type == ProgType::Syscall { BPF_F_SLEEPABLE } else { 0 },
+            ..ProgAttr::default()
+        };
+        let kernel =
+            Prog::load_or_explain(&attr).unwrap_or_else(|error| panic!("{prog_type} {text}: {error}"));
+        let vm = Vm::builder(Linux::new(World::default())).byte_order(ByteOrder::NATIVE).cpus(2);
+        let vm = vm.build().expect("guest memory");
+        let mut linked = Program::from_code("test", assembly.slots, ByteOrder::NATIVE);
+        linked.prog_type = Some(prog_type);
+        let program = vm.add(linked, &[]).expect("it loads");
+        let mimic = vm.process(&program, 0).expect("a process");
+        Both { kernel, mimic, name: format!("{prog_type}: {text}"), differences: Vec::new() }
+    }
+
+    fn kernel(&self, input: &Input) -> Answer {
+        let given = |bytes: &Vec<u8>| if bytes.is_empty() { None } else { Some(bytes.clone()) };
+        let (data_in, ctx_in) = (given(&input.data), given(&input.ctx));
+        let answer = self.kernel.test_run(&TestRunAttr {
+            data_in: data_in.as_deref(),
+            data_size_out: input.data_size_out,
+            ctx_in: ctx_in.as_deref(),
+            ctx_size_out: input.ctx_size_out,
+            repeat: input.repeat,
+            flags: input.flags,
+            cpu: input.cpu,
+            batch_size: input.batch_size,
+        });
+        // What a refused run leaves in the attributes is what was asked.
+        let refused = answer.errno != 0 && answer.errno != Errno::ENOSPC.0;
+        Answer {
+            errno: answer.errno,
+            retval: answer.retval,
+            data_out: if refused { Vec::new() } else { answer.data_out },
+            data_size_out: if refused { 0 } else { answer.data_size_out },
+            ctx_out: if refused { Vec::new() } else { answer.ctx_out },
+            ctx_size_out: if refused { 0 } else { answer.ctx_size_out },
+            ctx_in_after: if refused { Vec::new() } else { answer.ctx_in_after },
+        }
+    }
+
+    fn mimic(&mut self, input: &Input) -> Result<Answer, TestRunError> {
+        let run = TestRun {
+            data_in: &input.data,
+            data_out: input.data_size_out > 0,
+            data_size_out: input.data_size_out,
+            ctx_in: &input.ctx,
+            ctx_size_out: input.ctx_size_out,
+            repeat: input.repeat,
+            flags: input.flags,
+            cpu: input.cpu,
+            batch_size: input.batch_size,
+        };
+        let refused = |errno: Errno| Answer {
+            errno: errno.0,
+            retval: 0,
+            data_out: Vec::new(),
+            data_size_out: 0,
+            ctx_out: Vec::new(),
+            ctx_size_out: 0,
+            ctx_in_after: Vec::new(),
+        };
+        let out = match test_run(&mut self.mimic, &run) {
+            Ok(out) => out,
+            Err(TestRunError::Errno(errno, _)) => return Ok(refused(errno)),
+            Err(error) => return Err(error),
+        };
+        Ok(Answer {
+            errno: out.errno.map_or(0, |errno| errno.0),
+            retval: out.retval,
+            data_out: out.data_out,
+            data_size_out: out.data_size_out,
+            ctx_out: out.ctx_out,
+            ctx_size_out: out.ctx_size_out,
+            ctx_in_after: out.ctx_in_after,
+        })
+    }
+
+    /// Runs both and notes a difference.
+    fn compare(&mut self, what: impl AsRef<str>, input: &Input) {
+        let mut kernel = self.kernel(input);
+        let mimic = match self.mimic(input) {
+            Ok(mimic) => mimic,
+            Err(error) => {
+                self.differences.push(format!("{} [{}]: mimic says {error}", self.name, what.as_ref()));
+                return;
+            }
+        };
+        // Only syscall programs answer in what they were given.
+        if mimic.ctx_in_after.is_empty() {
+            kernel.ctx_in_after.clear();
+        }
+        // Nothing was written: the buffer is as it was made.
+        if mimic.errno == Errno::ENOSPC.0 && mimic.data_out.is_empty() && is_zero(&kernel.data_out) {
+            kernel.data_out.clear();
+        }
+        if mimic.errno == Errno::ENOSPC.0 && mimic.ctx_out.is_empty() && is_zero(&kernel.ctx_out) {
+            kernel.ctx_out.clear();
+        }
+        if kernel != mimic {
+            let mut text = format!("{} [{}]:", self.name, what.as_ref());
+            let mut field = |name: &str, kernel: &dyn std::fmt::Debug, mimic: &dyn std::fmt::Debug| {
+                let (kernel, mimic) = (format!("{kernel:?}"), format!("{mimic:?}"));
+                if kernel != mimic {
+                    let cut = |text: String| text.chars().take(700).collect::<String>();
+                    let _ = write!(
+                        text,
+                        "\n    {name}: kernel {}\n    {name}: mimic  {}",
+                        cut(kernel),
+                        cut(mimic)
+                    );
+                }
+            };
+            field("errno", &kernel.errno, &mimic.errno);
+            field("retval", &(kernel.retval as i32), &(mimic.retval as i32));
+            field("data_out", &Hex(&kernel.data_out), &Hex(&mimic.data_out));
+            field("data_size_out", &kernel.data_size_out, &mimic.data_size_out);
+            field("ctx_out", &Hex(&kernel.ctx_out), &Hex(&mimic.ctx_out));
+            field("ctx_size_out", &kernel.ctx_size_out, &mimic.ctx_size_out);
+            field("ctx_in_after", &Hex(&kernel.ctx_in_after), &Hex(&mimic.ctx_in_after));
+            self.differences.push(text);
+        }
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl std::fmt::Debug for Hex<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Runs `ask` where socket and device lookups answer the same each time; fails with all differences.
+fn in_netns(ask: impl FnOnce(&mut Vec<String>) + Send) {
+    let Some(kernel) = Kernel::or_skip() else { return };
+    let differences = kernel.in_empty_netns(|| {
+        let mut differences = Vec::new();
+        ask(&mut differences);
+        differences
+    });
+    let (count, shown) = (differences.len(), &differences[..differences.len().min(25)]);
+    assert!(differences.is_empty(), "{count} differences\n{}", shown.join("\n"));
+}
+
+const SKB_TYPES: [ProgType; 8] = [
+    ProgType::SocketFilter,
+    ProgType::SchedCls,
+    ProgType::SchedAct,
+    ProgType::CgroupSkb,
+    ProgType::LwtIn,
+    ProgType::LwtOut,
+    ProgType::LwtXmit,
+    ProgType::LwtSeg6local,
+];
+
+fn frame(ethertype: u16, len: usize) -> Vec<u8> {
+    let mut frame: Vec<u8> = (0..len).map(|at| (at * 7 + 1) as u8 & 0xfe).collect();
+    frame[..12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1]);
+    frame[12..14].copy_from_slice(&ethertype.to_be_bytes());
+    match ethertype {
+        0x0800 if len >= 34 => {
+            frame[14..18].copy_from_slice(&[0x45, 2, 0, (len - 14) as u8]);
+            frame[23] = 17;
+        }
+        0x86dd if len >= 54 => {
+            frame[14..18].copy_from_slice(&[0x60, 0x20, 0, 0]);
+            frame[20] = 6;
+        }
+        _ => {}
+    }
+    frame
+}
+
+fn packets() -> Vec<(&'static str, Vec<u8>)> {
+    let mut broadcast = frame(0x0806, 42);
+    broadcast[..6].fill(0xff);
+    let mut multicast = frame(0x86dd, 70);
+    multicast[..6].copy_from_slice(&[0x33, 0x33, 0, 0, 0, 1]);
+    let mut other = frame(0x0800, 60);
+    other[5] = 9;
+    let mut raw = frame(0x0010, 60);
+    raw[14..16].fill(0xff);
+    let mut tagged = frame(0x8100, 64);
+    tagged[14..18].copy_from_slice(&[0x20, 0x64, 0x08, 0x00]);
+    let mut twice = frame(0x88a8, 68);
+    twice[14..22].copy_from_slice(&[0, 5, 0x81, 0, 0, 6, 0x86, 0xdd]);
+    vec![
+        ("ipv4", frame(0x0800, 60)),
+        ("ipv6", frame(0x86dd, 80)),
+        ("arp to all", broadcast),
+        ("ipv6 to a group", multicast),
+        ("ipv4 to another", other),
+        ("802.3", raw),
+        ("802.2", frame(0x0010, 60)),
+        ("802.2, header only", frame(0x0010, 14)),
+        ("vlan", tagged),
+        ("two vlans", twice),
+        ("short ipv4", frame(0x0800, 33)),
+        ("short ipv6", frame(0x86dd, 53)),
+        ("just ipv4", frame(0x0800, 34)),
+        ("just ipv6", frame(0x86dd, 54)),
+        ("zeros", vec![0; 64]),
+    ]
+}
+
+const LENS: [usize; 14] = [0, 1, 13, 14, 15, 33, 34, 64, 3519, 3520, 3711, 3712, 3713, 4096];
+
+#[test]
+fn skb_lengths_rooms_and_flags() {
+    in_netns(|differences| {
+        for prog_type in SKB_TYPES {
+            let mut both = Both::load(prog_type, "r0 = *(u32 *)(r1 + 0); exit");
+            for len in LENS {
+                let data = if len >= 14 { frame(0x1234, len) } else { vec![1; len] };
+                let input = Input { data, data_size_out: 5000, ..Input::default() };
+                both.compare(format!("len {len}"), &input);
+                for room in [0, 1, len as u32, len as u32 + 1, (len as u32).saturating_sub(1)] {
+                    let input = Input { data_size_out: room, ctx_size_out: 192, ..input.clone() };
+                    both.compare(format!("len {len} room {room}"), &input);
+                }
+            }
+            let plain = Input { data: frame(0x0800, 60), data_size_out: 100, ..Input::default() };
+            for (flags, cpu, batch_size) in [(1, 0, 0), (2, 0, 0), (4, 0, 0), (8, 0, 0), (0, 1, 0), (0, 0, 1)]
+            {
+                let input = Input { flags, cpu, batch_size, ..plain.clone() };
+                both.compare(format!("flags {flags} cpu {cpu} batch {batch_size}"), &input);
+            }
+            for (ctx_len, ctx_size_out) in
+                [(1, 0), (4, 192), (192, 191), (192, 1), (192, 193), (200, 300), (4096, 192), (4097, 192)]
+            {
+                let input = Input { ctx: vec![0; ctx_len], ctx_size_out, ..plain.clone() };
+                both.compare(format!("ctx {ctx_len} room {ctx_size_out}"), &input);
+            }
+            let mut long = vec![0; 200];
+            long[195] = 1;
+            both.compare("ctx too long", &Input { ctx: long, ..plain.clone() });
+            differences.append(&mut both.differences);
+        }
+    });
+}
+
+#[test]
+fn skb_context_fields() {
+    in_netns(|differences| {
+        for prog_type in SKB_TYPES {
+            let mut both =
+                Both::load(prog_type, "r0 = *(u32 *)(r1 + 8); r2 = *(u32 *)(r1 + 56); r0 += r2; exit");
+            for at in 0..48 {
+                for value in [1u32, 2, 60, 0x1_0000, 0x1_0001, 0x8000_0001] {
+                    let mut ctx = vec![0; 192];
+                    ctx[4 * at..4 * at + 4].copy_from_slice(&value.to_ne_bytes());
+                    let input = Input {
+                        data: frame(0x0800, 60),
+                        data_size_out: 100,
+                        ctx,
+                        ctx_size_out: 192,
+                        ..Input::default()
+                    };
+                    both.compare(format!("word {at} {value:#x}"), &input);
+                }
+            }
+            differences.append(&mut both.differences);
+        }
+    });
+}
+
+/// Every field that each type may read, at every size, over every packet.
+#[test]
+fn skb_fields_as_programs_see_them() {
+    let addresses = [76, 80, 140, 144, 168];
+    let common: Vec<u32> =
+        vec![0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 84, 164, 176];
+    in_netns(|differences| {
+        for prog_type in SKB_TYPES {
+            let mut offs = common.clone();
+            match prog_type {
+                ProgType::SchedCls | ProgType::SchedAct => offs.extend([72, 160]),
+                ProgType::CgroupSkb => offs.extend((88..=136).step_by(4)),
+                _ => {}
+            }
+            for off in offs.iter().filter(|off| !addresses.contains(off)) {
+                let mut both = Both::load(prog_type, &format!("r0 = *(u32 *)(r1 + {off}); exit"));
+                for (name, data) in packets() {
+                    let mut ctx = vec![0; 192];
+                    for at in [8, 32, 36, 48, 52, 56, 60, 64, 164, 176] {
+                        ctx[at..at + 4].copy_from_slice(&(at as u32 * 3).to_ne_bytes());
+                    }
+                    let input =
+                        Input { data, data_size_out: 100, ctx, ctx_size_out: 192, ..Input::default() };
+                    both.compare(name, &input);
+                    both.compare(format!("{name}, no ctx"), &Input { ctx: Vec::new(), ..input });
+                }
+                differences.append(&mut both.differences);
+            }
+            let narrow = [("u8", 17), ("u16", 16), ("u8", 50), ("u64", 56), ("u16", 10), ("u8", 3)];
+            for (size, off) in narrow {
+                let mut both = Both::load(prog_type, &format!("r0 = *({size} *)(r1 + {off}); exit"));
+                for (name, data) in packets() {
+                    both.compare(name, &Input { data, data_size_out: 100, ..Input::default() });
+                }
+                differences.append(&mut both.differences);
+            }
+        }
+        for (prog_type, text) in [
+            (ProgType::SchedCls, "r0 = *(u64 *)(r1 + 152); exit"),
+            (ProgType::SchedCls, "r0 = *(u64 *)(r1 + 184); exit"),
+            (ProgType::CgroupSkb, "r0 = *(u64 *)(r1 + 152); exit"),
+            (ProgType::SchedCls, "r0 = *(u8 *)(r1 + 180); exit"),
+            (ProgType::SchedCls, "r2 = *(u32 *)(r1 + 76); r0 = *(u32 *)(r1 + 80); r0 -= r2; exit"),
+            (ProgType::SchedCls, "r2 = *(u32 *)(r1 + 76); r0 = *(u32 *)(r1 + 140); r0 -= r2; exit"),
+            (ProgType::LwtIn, "r2 = *(u32 *)(r1 + 76); r0 = *(u32 *)(r1 + 80); r0 -= r2; exit"),
+            (ProgType::LwtXmit, "r2 = *(u32 *)(r1 + 76); r0 = *(u32 *)(r1 + 80); r0 -= r2; exit"),
+            (ProgType::CgroupSkb, PARSE),
+            (ProgType::LwtSeg6local, PARSE),
+            (ProgType::LwtOut, PARSE),
+            (ProgType::SchedCls, PARSE),
+        ] {
+            let mut both = Both::load(prog_type, text);
+            for (name, data) in packets() {
+                let mut ctx = vec![0; 192];
+                ctx[152] = 5;
+                ctx[184] = 7;
+                let input = Input { data, data_size_out: 100, ctx, ctx_size_out: 192, ..Input::default() };
+                both.compare(name, &input);
+            }
+            differences.append(&mut both.differences);
+        }
+    });
+}
+
+/// Reads a byte by pointer if the packet's end allows it.
+const PARSE: &str = "
+    r0 = -1
+    r2 = *(u32 *)(r1 + 76)
+    r3 = *(u32 *)(r1 + 80)
+    r4 = r2
+    r4 += 20
+    if r4 > r3 goto out
+    r0 = *(u8 *)(r2 + 19)
+    out: exit";
+
+#[test]
+fn skb_repeats_go_on_with_the_packet() {
+    in_netns(|differences| {
+        let text = "r2 = *(u32 *)(r1 + 76); r3 = *(u32 *)(r1 + 80); r0 = 0; r4 = r2; r4 += 15; if r4 > r3 goto out;
+            r0 = *(u8 *)(r2 + 14); r0 += 1; *(u8 *)(r2 + 14) = r0; r5 = *(u32 *)(r1 + 48); r5 += 3; *(u32 *)(r1 + 48) = r5; out: exit";
+        for prog_type in [ProgType::SchedCls, ProgType::LwtXmit] {
+            let mut both = Both::load(prog_type, text);
+            for repeat in [0, 1, 2, 7, 300] {
+                let input = Input {
+                    data: frame(0x1234, 60),
+                    data_size_out: 60,
+                    ctx_size_out: 192,
+                    repeat,
+                    ..Input::default()
+                };
+                both.compare(format!("repeat {repeat}"), &input);
+            }
+            differences.append(&mut both.differences);
+        }
+    });
+}
+
+#[test]
+fn xdp_lengths_contexts_and_flags() {
+    in_netns(|differences| {
+        let text = "r0 = *(u32 *)(r1 + 12); r0 <<= 8; r2 = *(u32 *)(r1 + 0); r3 = *(u32 *)(r1 + 4); r3 -= r2; r0 += r3;
+            r4 = *(u32 *)(r1 + 8); r2 -= r4; r2 <<= 20; r0 += r2; r5 = *(u32 *)(r1 + 16); r0 += r5; exit";
+        let mut both = Both::load(ProgType::Xdp, text);
+        for len in LENS.into_iter().chain([5000, 3520 + 17 * 4096, 3521 + 17 * 4096]) {
+            let data = vec![3; len];
+            let input = Input { data, data_size_out: 100_000, ..Input::default() };
+            both.compare(format!("len {len}"), &input);
+            for room in [0, 1, len as u32, len as u32 + 1, (len as u32).saturating_sub(1), 3000, 4200] {
+                let input = Input { data_size_out: room, ..input.clone() };
+                both.compare(format!("len {len} room {room}"), &input);
+            }
+        }
+        for len in [60usize, 4000] {
+            let plain =
+                Input { data: vec![5; len], data_size_out: 5000, ctx_size_out: 24, ..Input::default() };
+            both.compare("ctx out only", &plain);
+            for (flags, cpu, batch_size) in [(1, 0, 0), (4, 0, 0), (0, 1, 0), (0, 0, 1), (2, 0, 257)] {
+                let input = Input { flags, cpu, batch_size, ..plain.clone() };
+                both.compare(format!("flags {flags} cpu {cpu} batch {batch_size}"), &input);
+            }
+            let words: Vec<[u32; 6]> = [0, 1, 4, 8, 12, 20, 44, 46, 48, 212, 216, 220, 252, 256]
+                .into_iter()
+                .flat_map(|meta| [0, 14, 46, 59, 60, 61, 3000, 4000, 4001].map(|end| [meta, end, 0, 0, 0, 0]))
+                .chain([[0, 60, 1, 0, 0, 0], [0, 60, 0, 1, 0, 0], [0, 60, 0, 2, 0, 0], [0, 60, 0, 1, 1, 0]])
+                .chain([[0, 60, 0, 0, 1, 0], [0, 60, 0, 0, 0, 1], [4, 60, 0, 1, 0, 0], [4, 60, 0, 1, 0, 1]])
+                .collect();
+            for word in words {
+                let ctx: Vec<u8> = word.iter().flat_map(|word| word.to_ne_bytes()).collect();
+                both.compare(format!("len {len} ctx {word:?}"), &Input { ctx, ..plain.clone() });
+            }
+            let ctx: Vec<u8> =
+                [0, len as u32, 0, 0, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
+            for ctx_size_out in [1, 23, 24, 25] {
+                both.compare(
+                    format!("room for ctx {ctx_size_out}"),
+                    &Input { ctx: ctx.clone(), ctx_size_out, ..plain.clone() },
+                );
+            }
+        }
+        differences.append(&mut both.differences);
+    });
+}
+
+#[test]
+fn bytes_as_contexts() {
+    in_netns(|differences| {
+        for (prog_type, text) in [
+            (ProgType::RawTracepoint, "r0 = *(u64 *)(r1 + 8); exit"),
+            (ProgType::RawTracepoint, "r0 = 7; exit"),
+            (ProgType::RawTracepoint, "r6 = r1; r0 = *(u64 *)(r6 + 88); exit"),
+            (ProgType::Syscall, "r0 = *(u32 *)(r1 + 4); *(u32 *)(r1 + 8) = 77; exit"),
+            (ProgType::Syscall, "r0 = 3; exit"),
+        ] {
+            let mut both = Both::load(prog_type, text);
+            for len in [0usize, 1, 8, 12, 15, 16, 88, 95, 96, 97, 104, 4096] {
+                let ctx: Vec<u8> = (0..len).map(|at| at as u8).collect();
+                both.compare(format!("ctx {len}"), &Input { ctx, ..Input::default() });
+            }
+            let plain = Input { ctx: vec![1; 96], ..Input::default() };
+            for (what, input) in [
+                ("data", Input { data: vec![1; 20], ..plain.clone() }),
+                ("data out", Input { data_size_out: 20, ..plain.clone() }),
+                ("ctx out", Input { ctx_size_out: 20, ..plain.clone() }),
+                ("repeat", Input { repeat: 1, ..plain.clone() }),
+                ("batch", Input { batch_size: 1, ..plain.clone() }),
+                ("cpu without flag", Input { cpu: 1, ..plain.clone() }),
+                ("cpu 0", Input { flags: 1, ..plain.clone() }),
+                ("cpu 1", Input { flags: 1, cpu: 1, ..plain.clone() }),
+                ("cpu far", Input { flags: 1, cpu: 100_000, ..plain.clone() }),
+                ("flag 2", Input { flags: 2, ..plain.clone() }),
+            ] {
+                both.compare(what, &input);
+            }
+            differences.append(&mut both.differences);
+        }
+    });
+}
+
+#[test]
+fn types_without_test_run() {
+    in_netns(|differences| {
+        for prog_type in [ProgType::Kprobe, ProgType::Tracepoint, ProgType::PerfEvent, ProgType::SkMsg] {
+            let mut both = Both::load(prog_type, "r0 = 0; exit");
+            both.compare("plain", &Input { data: vec![0; 64], ..Input::default() });
+            differences.append(&mut both.differences);
+        }
+    });
+}
