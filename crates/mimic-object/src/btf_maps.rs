@@ -12,6 +12,7 @@ use mimic_abi::{MapType, SLOT_LEN};
 use crate::code::Code;
 use crate::elf::{Elf, Section, Symbol, SymbolKind};
 use crate::error::{LoadError, LoadErrors, warn};
+use crate::fields;
 use crate::limits::{MAX_INIT_SLOTS, MAX_MAPS};
 use crate::map::{Contents, Init, MapOrigin, MapSpec, Slot};
 use crate::map_table::MapTable;
@@ -238,6 +239,7 @@ impl MapReader<'_> {
                 }
             }
         }
+        spec.fields = fields::find(types, spec.value_type);
         (spec.key_size, spec.value_size) = (key_given.unwrap_or(0), value_given.unwrap_or(0));
         if spec.map_type == MapType::Unspec.id() {
             return Err("it has no type: add __uint(type, BPF_MAP_TYPE_…)".to_owned());

@@ -3,6 +3,8 @@
 use mimic_abi::MapType;
 use mimic_abi::uapi::UnknownId;
 
+use crate::fields::MapField;
+
 /// What a map is to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapSpec {
@@ -28,6 +30,8 @@ pub struct MapSpec {
     pub key_type: u32,
     /// The type of values in the object's BTF, for data sections their `DATASEC`; 0 if unknown.
     pub value_type: u32,
+    /// What lies in values that is not plain data, by rising offset.
+    pub fields: Vec<MapField>,
     /// The template of the maps that a map of maps holds.
     pub inner: Option<Box<MapSpec>>,
     /// What it holds from the start.

@@ -10,6 +10,7 @@ use mimic_abi::uapi::map_flags::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG};
 use crate::code::CodeTarget;
 use crate::elf::{Elf, Section, Symbol};
 use crate::error::{LoadError, LoadErrors};
+use crate::fields;
 use crate::limits::MAX_MAPS;
 use crate::map::{Contents, MapOrigin, MapSpec};
 use crate::types::{Kind, SectionVar, Types};
@@ -166,6 +167,7 @@ fn referred_sections(elf: &Elf<'_>) -> Vec<bool> {
 pub(crate) fn describe(spec: &mut MapSpec, types: Types<'_>, is_hidden: &dyn Fn(&str) -> bool) {
     let Some(datasec) = types.datasec(&spec.name) else { return };
     spec.value_type = datasec;
+    spec.fields = fields::find(types, datasec);
     let is_visible = |var: SectionVar| match types.kind(var.type_id) {
         Some(Kind::Var { linkage, .. }) => linkage != Linkage::Static && !is_hidden(types.name(var.type_id)),
         _ => false,
