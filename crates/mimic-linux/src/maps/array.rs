@@ -1,5 +1,6 @@
 //! ARRAY and PERCPU_ARRAY: values by index, all there from the start. Documentation/bpf/map_array.rst.
 
+use super::fields::{Fields, Special, ValueLock};
 use super::front::{LinuxMap, Ops};
 use super::{Maker, next_index, word};
 use mimic_abi::uapi::map_flags::BPF_F_RDONLY_PROG;
@@ -29,6 +30,7 @@ struct Values {
     value_len: u32,
     /// Bytes from one value to the next: the length rounded up to 8.
     stride: u32,
+    fields: Fields,
 }
 
 /// The rights that programs have on values.
@@ -74,6 +76,7 @@ impl Values {
             entries: spec.max_entries,
             value_len: spec.value_size,
             stride,
+            fields: Fields::new(spec),
         })
     }
 
@@ -99,7 +102,12 @@ impl Values {
     }
 
     fn set(&self, off: u32, value: &[u8]) {
-        self.region.write(off, &value[..value.len().min(self.value_len as usize)]);
+        let value = &value[..value.len().min(self.value_len as usize)];
+        self.fields.write(&self.region, off, value, Special::Freed);
+    }
+
+    fn lock(&self, off: u32) -> Result<ValueLock<'_>, Errno> {
+        self.fields.lock(&self.region, off)
     }
 
     fn walk(&self, cpu: u32, cursor: &mut u64) -> Option<Elem> {
@@ -119,12 +127,10 @@ impl Ops for Array {
     }
 
     fn update(&self, _cpu: u32, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
-        if flags & BPF_F_LOCK != 0 {
-            // The kernel looks at the index before it looks for a lock.
-            self.values.off_to_set(0, key, flags & !BPF_F_LOCK)?;
-            return Err(Errno::EINVAL);
-        }
-        self.values.set(self.values.off_to_set(0, key, flags)?, value);
+        // The kernel looks at the index before it looks for a lock.
+        let off = self.values.off_to_set(0, key, flags & !BPF_F_LOCK)?;
+        let _lock = if flags & BPF_F_LOCK != 0 { Some(self.values.lock(off)?) } else { None };
+        self.values.set(off, value);
         Ok(())
     }
 
@@ -152,12 +158,17 @@ impl Ops for Array {
 
     fn copy_out(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
         let off = self.values.off(0, key)?.ok_or(Errno::ENOENT)?;
-        self.values.region.read(off, value);
+        self.values.fields.read(&self.values.region, off, value);
         Ok(())
     }
 
     fn copy_in(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
         self.update(0, key, value, flags)
+    }
+
+    fn lock_value(&self, key: &[u8]) -> Result<Option<ValueLock<'_>>, Errno> {
+        let off = self.values.off(0, key)?.ok_or(Errno::ENOENT)?;
+        self.values.lock(off).map(Some)
     }
 }
 
@@ -190,7 +201,7 @@ impl Ops for PercpuArray {
     fn copy_out(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
         for (cpu, value) in (0..).zip(value.chunks_mut(self.values.stride as usize)) {
             let off = self.values.off(cpu, key)?.ok_or(Errno::ENOENT)?;
-            self.values.region.read(off, value);
+            self.values.fields.read(&self.values.region, off, value);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! The program side passes through untouched: there the verifier has checked. Mirrors bpf(2), `BPF_MAP_*_ELEM`.
 
 use super::batch;
+use super::fields::{ValueLock, has_lock};
 use core::sync::atomic::{AtomicBool, Ordering};
 use mimic_abi::uapi::map_flags::{BPF_F_RDONLY, BPF_F_WRONLY};
 use mimic_abi::uapi::update_flags::BPF_F_LOCK;
@@ -76,6 +77,12 @@ pub trait Ops: Send + Sync + 'static {
     /// Sets the value of `key` from what users gave.
     fn copy_in(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno>;
 
+    /// Takes the spin lock of the value of `key`; none if the type's values can have no lock.
+    fn lock_value(&self, key: &[u8]) -> Result<Option<ValueLock<'_>>, Errno> {
+        let _ = key;
+        Ok(None)
+    }
+
     /// Removes `key` for a user.
     fn remove(&self, key: &[u8]) -> Result<(), Errno> {
         self.delete(0, key)
@@ -132,7 +139,7 @@ impl<T: Ops> LinuxMap<T> {
 
     /// Values with a `struct bpf_spin_lock` can be copied under it; maps made without BTF have none.
     fn check_lock(&self, flags: u64) -> Result<(), Errno> {
-        if flags & BPF_F_LOCK != 0 { Err(Errno::EINVAL) } else { Ok(()) }
+        if flags & BPF_F_LOCK != 0 && !has_lock(&self.spec) { Err(Errno::EINVAL) } else { Ok(()) }
     }
 
     fn check_key(&self, key: &[u8]) -> Result<(), Errno> {
@@ -215,6 +222,7 @@ impl<T: Ops> Map for LinuxMap<T> {
             }
             _ => {
                 self.check_key(key)?;
+                let _lock = if flags & BPF_F_LOCK != 0 { self.ops.lock_value(key)? } else { None };
                 self.ops.copy_out(key, &mut value)?;
             }
         }

@@ -3,6 +3,7 @@
 //! As in the kernel, an update of a value makes a new element and drops the old one, whose bytes stay as they were until the
 //! slot is used again (preallocated maps: by the next such update on the same CPU). Per-CPU values are set in place.
 
+use super::fields::ValueLock;
 use super::front::{LinuxMap, Ops};
 use super::pool::Pool;
 use super::table::{By, Table};
@@ -62,12 +63,21 @@ impl Hash {
 
     fn set(&self, by: By, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
         check_flags(flags, self.percpu)?;
+        let locked = flags & BPF_F_LOCK != 0;
+        if locked && !self.table.has_lock() {
+            return Err(Errno::EINVAL);
+        }
         let hash = self.table.hash(key);
         let _lock = self.table.lock(hash);
         let old = self.table.find(key, hash);
         check_exists(old, flags)?;
         if let Some(slot) = old.filter(|_| self.percpu) {
             self.table.set_value(slot, by, value, false);
+            return Ok(());
+        }
+        if let Some(slot) = old.filter(|_| locked) {
+            let _value_lock = self.table.lock_value(slot)?;
+            self.table.keep_fields(slot, value);
             return Ok(());
         }
         let lane = match by {
@@ -130,11 +140,11 @@ impl Hash {
 /// What all hash maps refuse.
 pub(super) fn check_flags(flags: u64, percpu: bool) -> Result<(), Errno> {
     let lock = if percpu { 0 } else { BPF_F_LOCK };
-    // Values with a spin lock have it by BTF, which maps do not carry yet.
-    if flags & !lock > BPF_EXIST || flags & BPF_F_LOCK != 0 { Err(Errno::EINVAL) } else { Ok(()) }
+    if flags & !lock > BPF_EXIST { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
 pub(super) fn check_exists(old: Option<u32>, flags: u64) -> Result<(), Errno> {
+    let flags = flags & !BPF_F_LOCK;
     match old {
         Some(_) if flags == BPF_NOEXIST => Err(Errno::EEXIST),
         None if flags == BPF_EXIST => Err(Errno::ENOENT),
@@ -233,6 +243,11 @@ impl Ops for Hash {
 
     fn copy_in(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
         self.set(By::User, key, value, flags)
+    }
+
+    fn lock_value(&self, key: &[u8]) -> Result<Option<ValueLock<'_>>, Errno> {
+        let slot = self.table.find(key, self.table.hash(key)).ok_or(Errno::ENOENT)?;
+        self.table.lock_value(slot).map(Some)
     }
 
     fn take(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {

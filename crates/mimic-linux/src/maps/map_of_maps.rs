@@ -241,7 +241,7 @@ impl Ops for HashOfMaps {
 
     fn set_map(&self, key: &[u8], map: &Arc<MapRef>, flags: u64) -> Result<(), Errno> {
         self.slots.check(map)?;
-        check_flags(flags, false)?;
+        check_flags(flags, true)?;
         let hash = self.table.hash(key);
         let _lock = self.table.lock(hash);
         let old = self.table.find(key, hash);

@@ -8,6 +8,7 @@ mod array;
 mod batch;
 mod bloom;
 mod check;
+mod fields;
 mod front;
 mod hash;
 mod hasher;

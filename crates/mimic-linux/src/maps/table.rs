@@ -5,6 +5,7 @@
 //! chain meanwhile finds the wrong number, or a hash of another bucket, and begins again. Changes are made under the bucket's lock.
 
 use super::array::value_access;
+use super::fields::{Fields, Special, ValueLock};
 use super::hasher::Hasher;
 use super::{Maker, SLOTS_MAX};
 use core::sync::atomic::{AtomicU64, Ordering, fence};
@@ -31,6 +32,7 @@ pub(super) struct Table {
     /// The next link of each slot that is in a chain. It stays when the slot is taken out, for walks that are at it.
     links: Box<[AtomicU64]>,
     locks: Box<[Mutex<()>]>,
+    fields: Fields,
     hasher: Hasher,
 }
 
@@ -92,6 +94,7 @@ impl Table {
             heads: zeroed64(buckets),
             links: zeroed64(slots as usize),
             locks: (0..buckets.min(LOCKS_MAX)).map(|_| Mutex::new(())).collect(),
+            fields: Fields::new(spec),
             hasher: if zero_seed { Hasher::Jenkins(0) } else { Hasher::Fast(maker.env.seed) },
         })
     }
@@ -218,7 +221,8 @@ impl Table {
     pub(super) fn set_value(&self, slot: u32, by: By, value: &[u8], new: bool) {
         let part = |value: &[u8], cpu| {
             let len = value.len().min(self.value_len);
-            self.region.write(self.value_at(slot, cpu), &value[..len]);
+            let special = if new { Special::New } else { Special::Freed };
+            self.fields.write(&self.region, self.value_at(slot, cpu), &value[..len], special);
         };
         match by {
             _ if self.values == 1 => part(value, 0),
@@ -241,12 +245,28 @@ impl Table {
     pub(super) fn copy_value(&self, slot: u32, value: &mut [u8]) {
         if self.values == 1 {
             let len = value.len().min(self.value_len);
-            return self.region.read(self.value_at(slot, 0), &mut value[..len]);
+            return self.fields.read(&self.region, self.value_at(slot, 0), &mut value[..len]);
         }
         for (cpu, value) in (0..self.values).zip(value.chunks_mut(self.value_stride as usize)) {
             let len = value.len().min(self.value_len);
-            self.region.read(self.value_at(slot, cpu), &mut value[..len]);
+            self.fields.read(&self.region, self.value_at(slot, cpu), &mut value[..len]);
         }
+    }
+
+    /// Whether values have a spin lock.
+    pub(super) fn has_lock(&self) -> bool {
+        self.fields.has_lock()
+    }
+
+    /// Takes the spin lock of a slot's value.
+    pub(super) fn lock_value(&self, slot: u32) -> Result<ValueLock<'_>, Errno> {
+        self.fields.lock(&self.region, self.value_at(slot, 0))
+    }
+
+    /// Sets the value of a slot, without its special fields.
+    pub(super) fn keep_fields(&self, slot: u32, value: &[u8]) {
+        let value = &value[..value.len().min(self.value_len)];
+        self.fields.write(&self.region, self.value_at(slot, 0), value, Special::Kept);
     }
 
     /// The slots in a bucket, in the order of its chain.

@@ -1,0 +1,119 @@
+//! `Fields`: what lies in values that is not plain data (locks, timers, kernel pointers): never copied, hidden from users.
+//!
+//! Mirrors the kernel's `copy_map_value` and `BPF_F_LOCK`; see bpf(2).
+
+use core::hint;
+use core::sync::atomic::{AtomicU32, Ordering};
+use mimic_abi::{ByteOrder, Errno};
+use mimic_object::{FieldKind, MapField, MapSpec};
+use mimic_vm::Region;
+
+/// The word of a spin lock that an update or a lookup has taken.
+const TAKEN: u32 = 1 << 31;
+/// How often a taken lock is looked at before it counts as lost: some seconds.
+const TRIES_MAX: u32 = 10_000_000;
+/// How often without giving the host's CPU away.
+const TRIES_BUSY: u32 = 100;
+
+/// The special fields of a map's values.
+pub(super) struct Fields {
+    /// By rising offset.
+    fields: Box<[MapField]>,
+    /// The offset of the spin lock.
+    lock: Option<u32>,
+}
+
+/// What becomes of special fields when a value is set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Special {
+    /// They begin as zeros: nobody sees the element yet.
+    New,
+    /// Timers and pointers go; a lock stays as it is.
+    Freed,
+    /// All stay.
+    Kept,
+}
+
+/// A spin lock in a value, taken.
+pub struct ValueLock<'a>(&'a AtomicU32);
+
+impl Drop for ValueLock<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
+/// Whether values have a spin lock.
+pub(super) fn has_lock(spec: &MapSpec) -> bool {
+    spec.fields.iter().any(|field| field.kind == FieldKind::SpinLock)
+}
+
+impl Fields {
+    /// Those of a map whose values are as the spec says. Fields beyond the value are none.
+    pub(super) fn new(spec: &MapSpec) -> Fields {
+        let inside =
+            |field: &&MapField| field.off.checked_add(field.len).is_some_and(|end| end <= spec.value_size);
+        let fields: Box<[MapField]> = spec.fields.iter().filter(inside).copied().collect();
+        let lock =
+            fields.iter().find(|field| field.kind == FieldKind::SpinLock && field.off.is_multiple_of(4));
+        Fields { lock: lock.map(|field| field.off), fields }
+    }
+
+    /// Whether values have a spin lock.
+    pub(super) fn has_lock(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Sets the value at `off` of a region, but for special fields.
+    #[inline]
+    pub(super) fn write(&self, region: &Region, off: u32, value: &[u8], special: Special) {
+        if self.fields.is_empty() {
+            return region.write(off, value);
+        }
+        let mut from = 0;
+        for field in &self.fields {
+            if let Some(part) = value.get(from..field.off as usize) {
+                region.write(off + from as u32, part);
+            }
+            from = from.max((field.off + field.len) as usize);
+            let clear = match special {
+                Special::New => true,
+                Special::Freed => !matches!(field.kind, FieldKind::SpinLock | FieldKind::ResSpinLock),
+                Special::Kept => false,
+            };
+            if clear {
+                region.fill(off + field.off, field.len, 0);
+            }
+        }
+        if let Some(part) = value.get(from..) {
+            region.write(off + from as u32, part);
+        }
+    }
+
+    /// Copies the value at `off` of a region, with zeros in place of special fields.
+    #[inline]
+    pub(super) fn read(&self, region: &Region, off: u32, value: &mut [u8]) {
+        region.read(off, value);
+        for field in &self.fields {
+            if let Some(part) = value.get_mut(field.off as usize..(field.off + field.len) as usize) {
+                part.fill(0);
+            }
+        }
+    }
+
+    /// Takes the spin lock of the value at `off` of a region. `EINVAL` if it has none, `EBUSY` if whoever has it does not give it back.
+    pub(super) fn lock<'a>(&self, region: &'a Region, off: u32) -> Result<ValueLock<'a>, Errno> {
+        let word = region.atomic32(off + self.lock.ok_or(Errno::EINVAL)?);
+        let taken = match region.order() {
+            ByteOrder::Little => TAKEN.to_le(),
+            ByteOrder::Big => TAKEN.to_be(),
+        };
+        for tries in 0..TRIES_MAX {
+            if word.compare_exchange(0, taken, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                return Ok(ValueLock(word));
+            }
+            if tries > TRIES_BUSY { std::thread::yield_now() } else { hint::spin_loop() }
+        }
+        Err(Errno::EBUSY)
+    }
+}
