@@ -63,9 +63,9 @@ pub use value::Value;
 /// The most bytes of BTF that are read; a kernel's are 5 to 10 MiB.
 pub const MAX_LEN: usize = 1 << 26;
 
-/// The most bytes of a name that are looked at; the kernel's longest are 511. Source lines and file names, which
-/// are read with [`Btf::str_at`], may be longer.
-pub const MAX_NAME_LEN: usize = 1024;
+/// The most bytes of a name that are looked at; the kernel refuses longer ones. Source lines and file names, which are
+/// read with [`Btf::str_at`], may be longer.
+pub const MAX_NAME_LEN: usize = 511;
 
 /// How many types deep a type is followed: typedefs of typedefs, structures in structures. The kernel refuses BTF
 /// with more than 32.

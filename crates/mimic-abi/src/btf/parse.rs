@@ -245,7 +245,7 @@ impl<'a> Walk<'a> {
             ["long", "long int", "int long", "unsigned long", "long unsigned int", "unsigned long int"];
         if let super::Kind::Int(int) = header.decode(self.btf, tail)
             && (int.size == 4 || int.size == 8)
-            && self.btf.str_at(header.name_off).is_some_and(|name| LONGS.contains(&name))
+            && LONGS.contains(&self.btf.name_at(header.name_off))
         {
             self.ptr_size = int.size;
         }

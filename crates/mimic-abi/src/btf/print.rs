@@ -13,7 +13,7 @@ use super::{Kind, MAX_DEPTH, Value};
 const MIN_RUN: usize = 8;
 
 /// How many values are shown however few the bytes: bounds unions of unions, and arrays of nothing.
-const MIN_BUDGET: usize = 1 << 16;
+const MIN_BUDGET: usize = 1 << 14;
 
 /// A value as text: `{}` on one line, `{:#}` on a line for each member.
 #[derive(Clone, Copy, Debug)]

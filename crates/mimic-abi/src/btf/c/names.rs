@@ -18,6 +18,10 @@ pub(super) struct Names {
     definitions: HashMap<TypeId, TypeId>,
     /// How often a name was taken, where the search for a free one goes on.
     counts: HashMap<String, u32>,
+    /// How many more bytes of names may be kept: bounds what long names that share their bytes take.
+    room: usize,
+    /// How many names were replaced by short ones for want of room.
+    lost: u32,
 }
 
 const KEYWORDS: [&str; 37] = [
@@ -29,7 +33,7 @@ const KEYWORDS: [&str; 37] = [
 
 impl Names {
     pub(super) fn new(btf: &Btf) -> Names {
-        let mut names = Names::default();
+        let mut names = Names { room: btf.total_len().saturating_mul(4), ..Names::default() };
         let ids = || (1..btf.type_count()).filter_map(|id| btf.ty(TypeId(id)));
         for ty in ids().filter(|ty| !ty.name().is_empty()) {
             match ty.kind {
@@ -63,6 +67,11 @@ impl Names {
     /// The definition of a type, if this one is only declared but there is one, else the type.
     pub(super) fn definition(&self, id: TypeId) -> TypeId {
         self.definitions.get(&id).copied().unwrap_or(id)
+    }
+
+    /// There were so many bytes of names that not all could be kept.
+    pub(super) fn ran_out(&self) -> bool {
+        self.lost > 0
     }
 
     /// A name for a constant.
@@ -100,6 +109,12 @@ impl Names {
     }
 
     fn free(&mut self, name: &str, taken: impl Fn(&Names, &str) -> bool) -> String {
+        // A name is kept up to twice, in a map.
+        let Some(room) = self.room.checked_sub(name.len().saturating_mul(2).saturating_add(16)) else {
+            self.lost = self.lost.saturating_add(1);
+            return format!("__lost_{}", self.lost);
+        };
+        self.room = room;
         if !taken(self, name) {
             return name.to_owned();
         }

@@ -7,9 +7,12 @@ use super::layout::{Layout, Layouts, Padding};
 use super::names::{Names, base_type, identifier};
 use crate::btf::{Btf, Composite, Enum, FuncProto, FwdKind, Kind, MAX_DEPTH, Member, Type, TypeId};
 
-/// How many declarations one definition may have: bounds structures that unfold again and again. The format's
-/// longest has 65,535 members.
-const MAX_DECLS: usize = 1 << 18;
+/// How long one definition may get: bounds structures that unfold again and again. The format's longest has 65,535
+/// members, with two or three pieces each.
+const MAX_PIECES: usize = 1 << 18;
+
+/// Of how many bytes of names another piece is made.
+const PIECE_LEN: usize = 32;
 
 /// From how many bits on padding is one array instead of many bit-fields.
 const LONG_PADDING: u64 = 64 * 64;
@@ -22,9 +25,9 @@ pub(super) struct Writer<'a> {
     enums: HashSet<TypeId>,
     /// Only the outline of anonymous types is shown.
     short: bool,
-    /// How many more declarations all definitions, and this one, may have.
+    /// How many more pieces all definitions, and this one, may have.
     budget: usize,
-    decls: usize,
+    pieces: usize,
     gave_up: bool,
 }
 
@@ -51,8 +54,8 @@ impl<'a> Writer<'a> {
             enums: HashSet::new(),
             short: true,
             // Every type and member is written once, or some more times where anonymous ones are shared.
-            budget: btf.total_len().saturating_add(MAX_DECLS),
-            decls: MAX_DECLS,
+            budget: btf.total_len().saturating_add(MAX_PIECES),
+            pieces: MAX_PIECES,
             gave_up: false,
         }
     }
@@ -63,7 +66,7 @@ impl<'a> Writer<'a> {
 
     /// Something was left out.
     pub(super) fn gave_up(&self) -> bool {
-        self.gave_up
+        self.gave_up || self.names.ran_out()
     }
 
     /// A declaration on its own.
@@ -78,7 +81,7 @@ impl<'a> Writer<'a> {
 
     /// The definition of a structure, union or enumeration that has a name.
     pub(super) fn definition(&mut self, ty: &Type<'a>) -> String {
-        self.decls = MAX_DECLS;
+        self.pieces = MAX_PIECES;
         let text = match ty.kind.enumeration() {
             Some(enumeration) => self.enumeration(ty, &enumeration, At::default()),
             None => self.composite(ty, At::default()),
@@ -88,7 +91,7 @@ impl<'a> Writer<'a> {
 
     /// The definition of a typedef.
     pub(super) fn typedef(&mut self, ty: &Type<'a>) -> String {
-        self.decls = MAX_DECLS;
+        self.pieces = MAX_PIECES;
         let Some(of) = ty.kind.alias_of() else {
             return String::new();
         };
@@ -126,7 +129,7 @@ impl<'a> Writer<'a> {
 
     /// Assertions about the layout of a structure or union, or of a typedef for one without a name.
     pub(super) fn asserts(&mut self, ty: &Type<'a>) -> String {
-        self.decls = MAX_DECLS;
+        self.pieces = MAX_PIECES;
         let (id, name) = match ty.kind {
             Kind::Typedef(of) => (of, self.names.of(ty).into_owned()),
             _ => (ty.id, self.tag(ty)),
@@ -157,7 +160,7 @@ impl<'a> Writer<'a> {
         for member in composite.members.iter().filter(|member| self.btf.bitfield(member).is_none()) {
             let off = start.saturating_add(u64::from(member.bit_off) / 8);
             let inner = self.btf.resolve(member.ty).and_then(|ty| ty.kind.composite());
-            if !self.spend() {
+            if !self.spend(member.name()) {
                 return;
             }
             match inner {
@@ -179,7 +182,7 @@ impl<'a> Writer<'a> {
         let mut words = Qualifiers::default();
         let mut id = id;
         for _ in 0..MAX_DEPTH {
-            let Some(ty) = self.btf.ty(id).filter(|_| self.spend()) else {
+            let Some(ty) = self.btf.ty(id).filter(|ty| self.spend(ty.name())) else {
                 break;
             };
             match ty.kind {
@@ -294,6 +297,9 @@ impl<'a> Writer<'a> {
         }
         text.push_str(" {\n");
         for constant in enumeration.values {
+            if !self.spend(constant.name()) {
+                break;
+            }
             let name = self.names.constant(constant.name());
             indent(&mut text, at.indent + 1);
             push(&mut text, format_args!("{name} = {},\n", number(constant.value)));
@@ -382,6 +388,9 @@ impl<'a> Writer<'a> {
     }
 
     fn member(&mut self, text: &mut String, member: &Member<'a>, at: At) {
+        if !self.spend(member.name()) {
+            return;
+        }
         indent(text, at.indent);
         let ty = self.btf.resolve(member.ty);
         let unnamed = ty.filter(|ty| member.name().is_empty() && ty.kind.composite().is_some());
@@ -403,15 +412,17 @@ impl<'a> Writer<'a> {
         push(text, format_args!("{text_of_member};\n"));
     }
 
-    fn spend(&mut self) -> bool {
-        self.budget = self.budget.saturating_sub(1);
-        self.decls = self.decls.saturating_sub(1);
-        self.gave_up |= self.budget == 0 || self.decls == 0;
-        self.budget > 0 && self.decls > 0
+    /// Takes a piece, and those of a name, from the budgets; whether there was enough.
+    fn spend(&mut self, name: &str) -> bool {
+        let pieces = (name.len() / PIECE_LEN).saturating_add(1);
+        self.budget = self.budget.saturating_sub(pieces);
+        self.pieces = self.pieces.saturating_sub(pieces);
+        self.gave_up |= self.spent();
+        !self.spent()
     }
 
     fn spent(&self) -> bool {
-        self.budget == 0 || self.decls == 0
+        self.budget == 0 || self.pieces == 0
     }
 }
 
