@@ -2,7 +2,7 @@
 
 use mimic_abi::asm::assemble;
 use mimic_abi::{ByteOrder, Errno, MapType};
-use mimic_linux::maps::{LinuxMap, ProgArray, Ringbuf};
+use mimic_linux::maps::{LinuxMap, ProgArray, Ringbuf, UserRingbuf};
 use mimic_linux::{Linux, maps};
 use mimic_object::{MapSpec, Program, Ref, RefTarget};
 use mimic_vm::{LoadedProgram, MapRef, Outcome, RawContext, Vm};
@@ -194,4 +194,299 @@ fn every_type_has_a_row() {
     for kind in MapType::ALL {
         assert_eq!(maps::row(*kind).is_some(), *kind != MapType::Unspec, "{}", kind.word());
     }
+}
+
+fn ops<T: maps::Ops>(map: &MapRef) -> &T {
+    (&*map.map as &dyn std::any::Any).downcast_ref::<LinuxMap<T>>().expect("of that type").ops()
+}
+
+#[test]
+fn a_program_drains_what_a_user_wrote() {
+    let vm = vm();
+    let ring = map(&vm, MapType::UserRingbuf, 0, 0, 4096);
+    // The callback adds the first byte of each record to what ctx points at; 9 ends it.
+    let text = "
+        *(u64 *)(r10 - 8) = 0
+        r1 = 0xffff ll
+        r2 = code_ptr_to callback ll
+        r3 = r10
+        r3 += -8
+        r4 = 0
+        call 209
+        r1 = *(u64 *)(r10 - 8)
+        r1 <<= 32
+        r0 |= r1
+        exit
+    callback:
+        r6 = r2
+        *(u64 *)(r10 - 8) = 0
+        r3 = r1
+        r1 = r10
+        r1 += -8
+        r2 = 1
+        r4 = 0
+        r5 = 0
+        call 201
+        r1 = *(u64 *)(r10 - 8)
+        r2 = *(u64 *)(r6 + 0)
+        r2 += r1
+        *(u64 *)(r6 + 0) = r2
+        r0 = 0
+        if r1 != 9 goto +1
+        r0 = 1
+        exit
+    ";
+    let text = text.replace("code_ptr_to callback ll", "0x0eee ll").replace("    callback:\n", "");
+    let code = assemble(&text, &()).unwrap_or_else(|errors| panic!("{errors:?}")).slots;
+    let lddw =
+        |imm: i32| code.iter().position(|insn| insn.opcode == 0x18 && insn.imm == imm).expect("there") as u32;
+    let callback = code.iter().position(|insn| insn.opcode == 0x95).expect("exit") as u32 + 1;
+    let mut refs = vec![
+        Ref { pc: lddw(0xffff), target: RefTarget::Map(0) },
+        Ref { pc: lddw(0x0eee), target: RefTarget::Func(callback) },
+    ];
+    refs.sort_by_key(|reference| reference.pc);
+    let linked = Program { refs, ..Program::from_code("drain", code, ByteOrder::Little) };
+    let drain = vm.add(linked, &[ring.clone()]).unwrap_or_else(|error| panic!("{error}"));
+    let records = ops::<UserRingbuf>(&ring);
+    for round in 0..200u64 {
+        for record in [&[1u8; 100][..], &[2; 1000], &[9; 3], &[4; 300]] {
+            records.submit(record).expect("room");
+        }
+        assert_eq!(run_on(&vm, 0, &drain).r0, 3 | (1 + 2 + 9) << 32, "round {round}");
+        assert_eq!(run_on(&vm, 0, &drain).r0, 1 | 4 << 32);
+        assert_eq!(run_on(&vm, 0, &drain).r0, 0);
+    }
+}
+
+/// Both sides of a map in a file's pages: what one writes, the other reads.
+#[cfg(all(unix, target_pointer_width = "64"))]
+#[test]
+fn maps_in_a_shared_file() {
+    use mimic_vm::memory::PAGE_LEN;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::FileExt;
+    let path = std::env::temp_dir().join(format!("mimic-shared-map-{}", std::process::id()));
+    let open = |len: u64| {
+        let file = std::fs::File::options().read(true).write(true).create(true).truncate(true).open(&path);
+        let file = file.expect("a temporary file");
+        std::fs::remove_file(&path).expect("it was made");
+        file.set_len(len).expect("room");
+        file
+    };
+    let vm = vm();
+    let array = spec(MapType::Array, 4, 12, 600);
+    let file = open(maps::shared_len(&array).expect("arrays can be shared"));
+    let map =
+        vm.add_map(maps::create_shared(&array, &vm.map_env(), file.as_fd()).expect("valid")).expect("room");
+    map.update_copy(&5u32.to_le_bytes(), &[7; 12], 0).expect("there");
+    let mut value = [0; 12];
+    file.read_exact_at(&mut value, 5 * 16).expect("long enough");
+    assert_eq!(value, [7; 12]);
+    file.write_all_at(&[9; 12], 6 * 16).expect("long enough");
+    assert_eq!(map.lookup_copy(&6u32.to_le_bytes(), 0), Ok(vec![9; 12]));
+
+    let ring = spec(MapType::Ringbuf, 0, 0, 4096);
+    let file = open(maps::shared_len(&ring).expect("ring buffers can be shared"));
+    let map =
+        vm.add_map(maps::create_shared(&ring, &vm.map_env(), file.as_fd()).expect("valid")).expect("room");
+    let ring = ops::<Ringbuf>(&map);
+    let word = |off: u64| {
+        let mut word = [0; 8];
+        file.read_exact_at(&mut word, off).expect("long enough");
+        u64::from_le_bytes(word)
+    };
+    let page = u64::from(PAGE_LEN);
+    let mut read = 0;
+    for round in 0..50u8 {
+        // Three a round, so that some cross the end.
+        for part in 0..3 {
+            ring.output(&[round ^ part; 1000], 0).expect("room");
+        }
+        for part in 0..3 {
+            let header = word(2 * page + read % 4096);
+            assert_eq!(header as u32, 1000);
+            let mut data = [0; 1000];
+            file.read_exact_at(&mut data, 2 * page + read % 4096 + 8).expect("long enough");
+            assert_eq!(data, [round ^ part; 1000]);
+            read += 1008;
+        }
+        assert_eq!(word(page), read);
+        file.write_all_at(&read.to_le_bytes(), 0).expect("long enough");
+    }
+}
+
+/// Four threads on the same keys: every lookup finds a value that somebody wrote for that key, and nothing is lost or left.
+#[test]
+fn hash_maps_hold_under_threads() {
+    for (kind, flags) in
+        [(MapType::Hash, 0), (MapType::Hash, NO_PREALLOC), (MapType::LruHash, 0), (MapType::LruHash, 2)]
+    {
+        let vm = vm();
+        let map = vm.create_map(&MapSpec { map_flags: flags, ..spec(kind, 16, 16, 64) }).expect("valid");
+        let key = |n: u64| [n.to_le_bytes(), (!n).to_le_bytes()].concat();
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                let (map, vm) = (&map, &vm);
+                scope.spawn(move || {
+                    let mut state = thread;
+                    for _ in 0..20_000 {
+                        state = state
+                            .wrapping_mul(6_364_136_223_846_793_005)
+                            .wrapping_add(1_442_695_040_888_963_407);
+                        let n = (state >> 40) % 48;
+                        let cpu = (thread & 1) as u32;
+                        match (state >> 33) % 4 {
+                            0 => drop(map.delete(cpu, &key(n))),
+                            1 => {
+                                let value = [n.to_le_bytes(), n.to_le_bytes()].concat();
+                                map.update(cpu, &key(n), &value, 0).expect("there is room for all keys");
+                            }
+                            2 => {
+                                if let Ok(value) = map.lookup_copy(&key(n), 0) {
+                                    assert_eq!(value, [n.to_le_bytes(), n.to_le_bytes()].concat());
+                                }
+                            }
+                            _ => {
+                                let _ = map.lookup(cpu, &key(n)).expect("never an error");
+                            }
+                        }
+                    }
+                    let _ = vm;
+                });
+            }
+        });
+        let all = map.lookup_batch(None, 1000, 0, true);
+        assert_eq!(all.error, Some(Errno::ENOENT));
+        // Every slot is free again.
+        if kind == MapType::Hash {
+            for n in 0..64 {
+                map.update(0, &key(1000 + n), &[0; 16], 1).expect("room");
+            }
+            assert_eq!(map.update(0, &key(2000), &[0; 16], 1), Err(Errno::E2BIG));
+        }
+    }
+}
+
+/// Lookups beside a writer find the longest prefix or, while it is replaced, one that was there.
+#[test]
+fn tries_hold_under_threads() {
+    let vm = vm();
+    let trie = trie(&vm, 1000);
+    let key = |len: u32, data: [u8; 4]| [len.to_le_bytes(), data].concat();
+    trie.update(0, &key(8, [10, 0, 0, 0]), &[1; 4], 0).expect("room");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..20_000u32 {
+                let at = (round % 200) as u8;
+                let _ = trie.update(0, &key(24, [10, at, 7, 0]), &[2; 4], 0);
+                let _ = trie.delete(0, &key(24, [10, at.wrapping_sub(50), 7, 0]));
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        scope.spawn(|| {
+            let mut at = 0u8;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                at = at.wrapping_add(1);
+                assert!(
+                    trie.lookup(0, &key(32, [10, at, 7, 1])).expect("valid").is_some(),
+                    "10/8 is always there"
+                );
+                assert_eq!(trie.lookup(0, &key(32, [11, at, 7, 1])), Ok(None));
+            }
+        });
+    });
+}
+
+/// Three producers and a reader: every record once, whole, those of each producer in order.
+#[test]
+fn ring_buffers_hold_under_threads() {
+    const RECORDS: u32 = 5000;
+    let vm = vm();
+    let map = map(&vm, MapType::Ringbuf, 0, 0, 8192);
+    let ring = ops::<Ringbuf>(&map);
+    let mut next = [0; 3];
+    std::thread::scope(|scope| {
+        for thread in 0..3u32 {
+            scope.spawn(move || {
+                for number in 0..RECORDS {
+                    let record = [thread.to_le_bytes(), number.to_le_bytes()]
+                        .concat()
+                        .repeat(1 + number as usize % 40);
+                    while ring.output(&record, 0) == Err(Errno::EAGAIN) {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+        while next != [RECORDS; 3] {
+            let read = ring.consume(|record| {
+                let word = |at: usize| {
+                    u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]])
+                };
+                let (thread, number) = (word(0) as usize, word(4));
+                assert_eq!(number, next[thread]);
+                assert_eq!(record, record[..8].repeat(1 + number as usize % 40));
+                next[thread] += 1;
+                true
+            });
+            if read == 0 {
+                std::thread::yield_now();
+            }
+        }
+    });
+}
+
+#[test]
+fn for_each_meets_what_it_deletes() {
+    let vm = vm();
+    for kind in [MapType::Hash, MapType::LruHash] {
+        let hash = map(&vm, kind, 4, 8, 32);
+        for n in 0..32u32 {
+            hash.update(0, &n.to_le_bytes(), &1u64.to_le_bytes(), 0).expect("room");
+        }
+        // The callback deletes the element that it was given.
+        let text = "
+            r1 = 0xffff ll
+            r2 = 0x0eee ll
+            r3 = 0
+            r4 = 0
+            call 164
+            exit
+            call 3
+            r0 = 0
+            exit
+        ";
+        let code = assemble(text, &()).unwrap_or_else(|errors| panic!("{errors:?}")).slots;
+        let refs = vec![Ref { pc: 0, target: RefTarget::Map(0) }, Ref { pc: 2, target: RefTarget::Func(8) }];
+        let linked = Program { refs, ..Program::from_code("walk", code, ByteOrder::Little) };
+        let walk = vm.add(linked, &[hash.clone()]).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(run_on(&vm, 0, &walk).r0, 32);
+        assert_eq!(run_on(&vm, 0, &walk).r0, 0);
+    }
+    let array = map(&vm, MapType::Array, 4, 8, 5);
+    // The callback writes its index to the value.
+    let text = "
+        r1 = 0xffff ll
+        r2 = 0x0eee ll
+        r3 = 0
+        r4 = 0
+        call 164
+        exit
+        r1 = *(u32 *)(r2 + 0)
+        *(u64 *)(r3 + 0) = r1
+        r0 = 0
+        if r1 != 3 goto +1
+        r0 = 1
+        exit
+    ";
+    let code = assemble(text, &()).unwrap_or_else(|errors| panic!("{errors:?}")).slots;
+    let refs = vec![Ref { pc: 0, target: RefTarget::Map(0) }, Ref { pc: 2, target: RefTarget::Func(8) }];
+    let linked = Program { refs, ..Program::from_code("walk", code, ByteOrder::Little) };
+    let walk = vm.add(linked, &[array.clone()]).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(run_on(&vm, 0, &walk).r0, 4);
+    let values: Vec<u8> =
+        (0..5u32).map(|n| array.lookup_copy(&n.to_le_bytes(), 0).expect("there")[0]).collect();
+    assert_eq!(values, [0, 1, 2, 3, 0]);
 }

@@ -1,11 +1,12 @@
 //! Ring buffers: reserving, filling and handing over records. bpf-helpers(7), Documentation/bpf/ringbuf.rst.
 
+use super::dynptr::{Dynptr, Kind};
 use super::map::with_bytes;
 use super::row::READ;
-use crate::maps::{LinuxMap, Ringbuf};
+use crate::maps::{FORCE_WAKEUP, LinuxMap, NO_WAKEUP, Ringbuf, Sample, UserRingbuf};
 use core::any::Any;
-use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, RetType, arg};
-use mimic_vm::{Call, Helper, HelperResult, MapRef, Trap};
+use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, RetType, arg, arg_or_null};
+use mimic_vm::{Call, Helper, HelperResult, MapRef, Next, Trap};
 use std::sync::Arc;
 
 pub(super) const ROWS: &[Helper] = &[
@@ -53,6 +54,18 @@ pub(super) const ROWS: &[Helper] = &[
             .args(&[arg("ringbuf", ArgType::ConstMapPtr), arg("flags", ArgType::Anything)])
             .since(5, 8),
         ringbuf_query,
+    ),
+    Helper::new(
+        HelperSpec::new(209, "user_ringbuf_drain")
+            .args(&[
+                arg("map", ArgType::ConstMapPtr),
+                arg("callback_fn", ArgType::Func),
+                arg_or_null("ctx", ArgType::Stack),
+                arg("flags", ArgType::Anything),
+            ])
+            .flags(HelperFlags::CALLS_BACK)
+            .since(6, 1),
+        user_ringbuf_drain,
     ),
 ];
 
@@ -135,4 +148,95 @@ fn ringbuf_query(call: &mut Call<'_>, map: u64, flags: u64, _: u64, _: u64, _: u
         PROD_POS => pos.producer,
         _ => 0,
     })
+}
+
+/// A user's ring buffer while a program drains it: however that ends, the next may.
+struct Draining {
+    map: Arc<MapRef>,
+    /// Records that the callback saw.
+    count: u64,
+    /// These and those that were discarded.
+    met: u32,
+}
+
+/// `BPF_MAX_USER_RINGBUF_SAMPLES`: the most records of one call.
+const SAMPLES_MAX: u32 = 128 * 1024;
+
+impl Draining {
+    fn begin(map: &Arc<MapRef>) -> Result<Draining, Errno> {
+        let draining = Draining { map: map.clone(), count: 0, met: 0 };
+        draining.ring().map_or(Err(Errno::EINVAL), UserRingbuf::lock)?;
+        Ok(draining)
+    }
+
+    fn ring(&self) -> Option<&UserRingbuf> {
+        (&*self.map.map as &dyn Any).downcast_ref::<LinuxMap<UserRingbuf>>().map(LinuxMap::ops)
+    }
+
+    /// The next record for the callback, or none at the end.
+    fn next(&mut self) -> Result<Option<Sample>, Errno> {
+        while self.met < SAMPLES_MAX {
+            match self.ring().ok_or(Errno::EINVAL)?.peek() {
+                Ok(sample) => return Ok(Some(sample)),
+                Err(Errno::ENODATA) => return Ok(None),
+                Err(Errno::EAGAIN) => self.met += 1,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(None)
+    }
+
+    fn seen(&mut self, sample: Sample) {
+        self.count += 1;
+        self.met += 1;
+        if let Some(ring) = self.ring() {
+            ring.release_sample(sample);
+        }
+    }
+}
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        if let Some(ring) = self.ring() {
+            ring.unlock();
+        }
+    }
+}
+
+fn user_ringbuf_drain(
+    call: &mut Call<'_>,
+    map: u64,
+    func: u64,
+    context: u64,
+    flags: u64,
+    _: u64,
+) -> HelperResult {
+    call.map_as::<LinuxMap<UserRingbuf>>(map)?;
+    let func = call.func(func)?;
+    if flags & !(NO_WAKEUP | FORCE_WAKEUP) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut draining = Draining::begin(call.map(map)?)?;
+    let Some(mut sample) = draining.next()? else { return Ok(0) };
+    let dynptr = show(call, sample)?;
+    let mut draining = Some(draining);
+    let then = move |call: &mut Call<'_>, r0: u64| {
+        let Some(mut now) = draining.take() else { return Err(Errno::EBUSY.into()) };
+        now.seen(sample);
+        call.memory_changed();
+        let next = if r0 == 0 { now.next()? } else { None };
+        let Some(next) = next else { return Ok(Next::Return(now.count)) };
+        sample = next;
+        let dynptr = show(call, sample)?;
+        draining = Some(now);
+        Ok(Next::Again([dynptr, context, 0, 0, 0]))
+    };
+    Err(call.call_back(func, [dynptr, context, 0, 0, 0], then))
+}
+
+/// A dynptr over a record, where the callback finds it.
+fn show(call: &mut Call<'_>, sample: Sample) -> Result<u64, Trap> {
+    let room = call.scratch("dynptr of a record", 16)?.base();
+    Dynptr::new(Kind::Local, sample.addr, sample.len).store(call, room)?;
+    Ok(room)
 }

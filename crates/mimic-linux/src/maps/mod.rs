@@ -38,6 +38,7 @@ pub use perf::{PerfEventArray, PerfSample};
 pub use prog_array::ProgArray;
 pub use queue::Queue;
 pub use redirect::{RedirectMap, Target, redirect_map};
+pub(crate) use ringbuf::{FORCE_WAKEUP, NO_WAKEUP};
 pub use ringbuf::{Ringbuf, RingbufPos};
 pub use types::{ROWS, row};
 pub use user_ringbuf::{Sample, UserRingbuf};

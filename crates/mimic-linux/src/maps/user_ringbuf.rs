@@ -94,7 +94,7 @@ impl UserRingbuf {
         self.busy.store(false, Ordering::Release);
     }
 
-    /// The next record, which programs can read until it is released. `ENODATA` if there is none, `EAGAIN` if it was discarded (and is
+    /// The next record, which programs can use until it is released. `ENODATA` if there is none, `EAGAIN` if it was discarded (and is
     /// passed over). Others mean that the user wrote nonsense.
     pub fn peek(&self) -> Result<Sample, Errno> {
         let (consumer, producer) = (self.pos(CONSUMER), self.pos(PRODUCER));
@@ -126,7 +126,7 @@ impl UserRingbuf {
             return Err(Errno::EAGAIN);
         }
         let off = DATA + at + HEADER_LEN;
-        let part = Part { off, len, access: Access::Read };
+        let part = Part { off, len, access: Access::ReadWrite };
         *self.shown.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(part);
         Ok(Sample { addr: self.region.base() + u64::from(off), len })
     }
