@@ -136,7 +136,7 @@ impl<'a> Spec<'a> {
         let mut id = candidate;
         for (i, step) in local.steps.iter().enumerate() {
             let next = match step.name {
-                Some(name) => spec.find_member(compare, step, name, id)?,
+                Some(name) => spec.find_member(compare, step, name, id, &mut hashbrown::HashSet::new())?,
                 None => spec.find_element(compare.target, step.index, id, i == 0)?,
             };
             match next {
@@ -197,10 +197,12 @@ impl<'a> Spec<'a> {
         local: &Step<'_>,
         name: &str,
         id: u32,
+        tried: &mut hashbrown::HashSet<u32>,
     ) -> Result<Option<u32>, Broken> {
         let types = compare.target;
         let Some(id) = types.skip(id) else { return Ok(None) };
-        if !matches!(types.kind(id), Some(Kind::Struct | Kind::Union)) {
+        // What is not in a type is not in it the second time; there may be very many ways to get there.
+        if !matches!(types.kind(id), Some(Kind::Struct | Kind::Union)) || !tried.insert(id) {
             return Ok(None);
         }
         for (index, member) in types.members(id).enumerate() {
@@ -209,7 +211,7 @@ impl<'a> Spec<'a> {
             self.deeper()?;
             self.bit_off = bit_off.wrapping_add(u64::from(member.bit_off));
             if member.name.is_empty() {
-                let found = self.find_member(compare, local, name, member.type_id)?;
+                let found = self.find_member(compare, local, name, member.type_id, tried)?;
                 if found.is_some() {
                     return Ok(found);
                 }

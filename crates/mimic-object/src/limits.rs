@@ -20,7 +20,7 @@ pub const MAX_CORE_SPEC_LEN: usize = 64;
 /// Modifiers and typedefs followed from one type, and nesting of compared types.
 pub const MAX_TYPE_DEPTH: usize = 32;
 /// Types, members and enumerators looked at for the CO-RE relocations of one program.
-pub const MAX_COMPARE_STEPS: u32 = 1 << 26;
+pub const MAX_COMPARE_STEPS: u32 = 1 << 23;
 /// Programs of one object.
 pub const MAX_PROGRAMS: usize = 1 << 14;
 /// Bytes of a source line's text, and of its file's name, that are kept.

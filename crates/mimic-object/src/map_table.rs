@@ -9,7 +9,7 @@ use mimic_abi::uapi::map_flags::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG};
 
 use crate::code::CodeTarget;
 use crate::elf::{Elf, Section, Symbol};
-use crate::error::{LoadError, LoadErrors};
+use crate::error::{LoadError, LoadErrors, warn};
 use crate::fields;
 use crate::limits::MAX_MAPS;
 use crate::map::{Contents, MapOrigin, MapSpec};
@@ -81,7 +81,13 @@ impl MapTable {
     }
 
     /// Adds a map for each section of variables: those that libbpf knows by name, and others that code refers to.
-    pub(crate) fn add_data_sections(&mut self, elf: &Elf<'_>, btf: Option<&Btf>, errors: &mut LoadErrors) {
+    pub(crate) fn add_data_sections(
+        &mut self,
+        elf: &Elf<'_>,
+        btf: Option<&Btf>,
+        errors: &mut LoadErrors,
+        warnings: &mut Vec<LoadError>,
+    ) {
         let referred = referred_sections(elf);
         let mut described = BTreeSet::new();
         let is_hidden = |symbol: &&Symbol<'_>| symbol.hidden;
@@ -100,6 +106,11 @@ impl MapTable {
             let fallback = if section.is_writable() { MapOrigin::Data } else { MapOrigin::Rodata };
             let Some(origin) = named.or(is_referred.then_some(fallback)) else { continue };
             let map = self.specs.len();
+            if let Some(reloc) = section.relocs.first() {
+                let message = "pointers in initialised variables stay as they are in the file: nothing relocates data, \
+                               neither here nor in libbpf";
+                warn(warnings, LoadError::new(message).in_section(section.name).at(reloc.off));
+            }
             let mut spec = data_map(section, origin);
             // BTF speaks of one section of a name.
             if let Some(types) = btf.map(Types).filter(|_| described.insert(section.name)) {

@@ -75,7 +75,7 @@ impl Object {
         let legacy = LegacyMaps::read(&elf, &mut maps, &mut errors, &mut warnings);
         legacy.fill_prog_arrays(&mut maps, programs.iter().map(|p| (p.section.as_str(), p.name.as_str())));
         maps.read_btf_maps(&elf, btf.as_deref(), &programs, &code, &mut errors, &mut warnings);
-        maps.add_data_sections(&elf, btf.as_deref(), &mut errors);
+        maps.add_data_sections(&elf, btf.as_deref(), &mut errors, &mut warnings);
         let kconfig_map = externs.add_kconfig_map(&mut maps, btf.as_deref());
         let struct_ops = StructOps::read(&elf, btf.as_deref(), &code, &mut errors);
 

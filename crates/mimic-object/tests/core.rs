@@ -276,3 +276,27 @@ fn without_types_of_the_target_there_is_an_error_that_says_so() {
     let errors = Object::parse(&elf.build()).unwrap().link("main", &Target::default()).unwrap_err();
     assert!(errors.to_string().contains("give it BTF"), "{errors}");
 }
+
+#[test]
+fn types_that_contain_themselves_end() {
+    // Each structure holds the next twice, without a name: two to the power of 60 ways to the last.
+    let target = |types: &mut BtfBuilder| {
+        for i in 0..60 {
+            let next = TypeId(types.next_id().0 + 1);
+            let fields = [Field::new("", next, 0), Field::new("", next, 0)];
+            types.structure(if i == 0 { "task" } else { "" }, 8, fields);
+        }
+        types.structure("", 8, []);
+    };
+    let load = insn(LDX_W, 1, 2, 0, 0);
+    assert_eq!(first(local_task, (CoreKind::FieldByteOffset, "0:0"), load, target), poisoned());
+    // An array of itself, as the type of the local field, has no size.
+    let local = |types: &mut BtfBuilder| {
+        let array = TypeId(types.next_id().0);
+        types.array(array, array, 4);
+        types.structure("task", 8, [Field::new("pid", array, 0)])
+    };
+    let record = (CoreKind::FieldByteOffset, "0:0:1");
+    let errors = link(ByteOrder::Little, local, record, &[load], kernel_task).unwrap_err();
+    assert!(errors.to_string().contains("no size"), "{errors}");
+}
