@@ -9,6 +9,9 @@ use crate::compare::{Broken, Compare};
 use crate::limits::MAX_CORE_SPEC_LEN;
 use crate::types::{Kind, Types, essential_name};
 
+/// No structure reaches further.
+const MAX_BIT_OFF: u64 = u32::MAX as u64 * 8;
+
 /// Asks about a type as a whole.
 pub(crate) fn is_about_type(kind: CoreKind) -> bool {
     use CoreKind::*;
@@ -232,8 +235,8 @@ impl<'a> Spec<'a> {
     fn add_elements(&mut self, types: Types<'_>, elem: u32, index: u32) -> Result<(), Broken> {
         let size = types.size(elem).ok_or_else(|| format!("type [{elem}] has no size"))?;
         let bits = size.checked_mul(u64::from(index)).and_then(|bytes| bytes.checked_mul(8));
-        let off = bits.and_then(|bits| self.bit_off.checked_add(bits));
-        self.bit_off = off.ok_or_else(|| "the offset does not fit in 64 bits".to_owned())?;
+        let off = bits.and_then(|bits| self.bit_off.checked_add(bits)).filter(|bits| *bits <= MAX_BIT_OFF);
+        self.bit_off = off.ok_or_else(|| "the offset does not fit in 32 bits".to_owned())?;
         Ok(())
     }
 

@@ -174,7 +174,7 @@ impl Externs {
         for external in &mut self.list {
             let align = types.var_type(external.btf_id).and_then(|id| types.align(id)).unwrap_or(1);
             if let ExternKind::Kconfig { off, size, .. } = &mut external.kind {
-                *off = end.next_multiple_of(align.max(1));
+                *off = end.checked_next_multiple_of(align.max(1)).unwrap_or(u32::MAX);
                 end = off.saturating_add(*size);
             }
         }

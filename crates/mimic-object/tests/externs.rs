@@ -17,6 +17,14 @@ fn kconfig(
     weak: bool,
     vars: impl FnOnce(&mut BtfBuilder) -> Vec<(&'static str, TypeId, u32)>,
 ) -> Object {
+    try_kconfig(order, weak, vars).unwrap()
+}
+
+fn try_kconfig(
+    order: ByteOrder,
+    weak: bool,
+    vars: impl FnOnce(&mut BtfBuilder) -> Vec<(&'static str, TypeId, u32)>,
+) -> Result<Object, LoadErrors> {
     let mut types = BtfBuilder::new();
     let vars = vars(&mut types);
     let entries: Vec<_> = vars
@@ -42,7 +50,7 @@ fn kconfig(
         .collect();
     elf.rel(section, &relocs);
     elf.info(".BTF", &types.to_bytes(order).unwrap());
-    Object::parse(&elf.build()).unwrap()
+    Object::parse(&elf.build())
 }
 
 fn common_vars(types: &mut BtfBuilder) -> Vec<(&'static str, TypeId, u32)> {
@@ -127,6 +135,25 @@ fn strong_values_must_be_there_weak_ones_are_zero() {
     let object = kconfig(ByteOrder::Little, true, common_vars);
     let bytes = values(&object, &Target::default()).unwrap();
     assert_eq!(bytes.iter().filter(|byte| **byte != 0).count(), 2, "only the version: {bytes:?}");
+}
+
+#[test]
+fn configuration_has_a_bound_and_arrays_of_themselves_are_none() {
+    let huge = |types: &mut BtfBuilder| {
+        let character = types.int("char", 1, IntEncoding::SIGNED);
+        let text = types.array(character, character, 1 << 20);
+        let name = |i: usize| &*format!("CONFIG_{i}").leak();
+        (0..4200).map(|i| (name(i), text, 1 << 20)).collect()
+    };
+    let errors = try_kconfig(ByteOrder::Little, false, huge).unwrap_err();
+    assert!(errors.to_string().contains("configuration values"), "{errors}");
+    let endless = |types: &mut BtfBuilder| {
+        let array = types.next_id();
+        types.array(array, array, 4);
+        vec![("CONFIG_X", array, 4)]
+    };
+    let errors = try_kconfig(ByteOrder::Little, false, endless).unwrap_err();
+    assert_eq!(errors.iter().next().unwrap().symbol.as_deref(), Some("CONFIG_X"));
 }
 
 #[test]
