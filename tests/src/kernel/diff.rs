@@ -104,7 +104,7 @@ impl Kernel {
             let strict = std::thread::scope(|scope| {
                 let shrunk = || {
                     sys::drop_perfmon().ok()?;
-                    differs(&program.insns)?;
+                    let _differs_there = differs(&program.insns)?;
                     Some(shrink(&program.insns, |insns| differs(insns).is_some()))
                 };
                 scope.spawn(shrunk).join().ok().flatten()

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use mimic_abi::{ByteOrder, Imm64, Insn, ProgType};
+use mimic_linux::progs::{SkbContext, XdpContext};
 use mimic_linux::{Linux, World};
 use mimic_object::{MapSpec, Program, Ref, RefTarget};
 use mimic_vm::memory::{Access, Layout};
-use mimic_vm::{
-    Context, ContextError, FaultKind, Hygiene, Limits, LoadedProgram, MapRef, Outcome, Region, RunError,
-    Setup, Vm,
-};
+use mimic_vm::{FaultKind, Hygiene, Limits, LoadedProgram, MapRef, Region, RunError, Vm};
 
 use super::{RandomEntry, RandomKind, RandomMap, RandomOutcome, RandomProgram};
 
@@ -30,8 +28,7 @@ impl RandomProgram {
 
     fn reads_unwritten(&self) -> bool {
         let Ok(loaded) = Loaded::new(self, Hygiene::Poison, 0) else { return false };
-        let mut context = Packet { kind: self.kind, bytes: self.packet.clone() };
-        let Ok(Err(RunError::Fault(fault))) = loaded.run(&mut context) else { return false };
+        let Ok(Err(RunError::Fault(fault))) = loaded.run(self) else { return false };
         match fault.kind {
             FaultKind::Access(error) | FaultKind::HelperAccess { error, .. } => {
                 error.place.is_some_and(|place| place.unwritten.is_some())
@@ -43,11 +40,10 @@ impl RandomProgram {
     /// As `run`, with all addresses higher by `shift`.
     fn run_from(&self, shift: u32) -> Result<RandomOutcome, String> {
         let loaded = Loaded::new(self, Hygiene::Off, shift)?;
-        let mut context = Packet { kind: self.kind, bytes: self.packet.clone() };
-        let outcome = loaded.run(&mut context)?.map_err(|error| error.to_string())?;
+        let (retval, packet) = loaded.run(self)?.map_err(|error| error.to_string())?;
         let contents = loaded.maps.iter().zip(&self.maps).map(|(map, random)| random.contents(map));
         let maps = contents.collect::<Result<_, _>>()?;
-        Ok(RandomOutcome { retval: outcome.r0 as u32, packet: context.bytes, maps })
+        Ok(RandomOutcome { retval, packet, maps })
     }
 
     /// As an object's reader would have linked it.
@@ -108,9 +104,19 @@ impl Loaded {
         Ok(Loaded { vm, _shift: shift, maps, program })
     }
 
-    fn run(&self, context: &mut Packet) -> Result<Result<Outcome, RunError>, String> {
+    /// Runs the program; r0's low half and the packet.
+    fn run(&self, random: &RandomProgram) -> Result<Result<(u32, Vec<u8>), RunError>, String> {
         let mut process = self.vm.process(&self.program, 0).map_err(|error| error.to_string())?;
-        Ok(process.run(context))
+        Ok(match random.kind {
+            RandomKind::Xdp => {
+                let mut context = XdpContext::packet(&*random.packet);
+                process.run(&mut context).map(|outcome| (outcome.r0 as u32, context.packet_after().to_vec()))
+            }
+            RandomKind::SchedCls => {
+                let mut context = SkbContext::packet(&*random.packet);
+                process.run(&mut context).map(|outcome| (outcome.r0 as u32, context.packet_after().to_vec()))
+            }
+        })
     }
 }
 
@@ -161,35 +167,5 @@ impl RandomMap {
         }
         entries.sort();
         Ok(entries)
-    }
-}
-
-/// The context as far as random programs look at it: where the packet begins and ends.
-struct Packet {
-    kind: RandomKind,
-    bytes: Vec<u8>,
-}
-
-impl Context for Packet {
-    fn enter(&mut self, setup: &mut Setup<'_>) -> Result<[u64; 5], ContextError> {
-        const CONTEXT_LEN: usize = 192;
-        let len = self.bytes.len() as u32;
-        let packet = setup.region("packet", len, Layout::Bytes(Access::ReadWrite))?;
-        packet.set_bounds(0, len);
-        packet.write(0, &self.bytes);
-        let context = setup.region("context", CONTEXT_LEN as u32, Layout::Bytes(Access::Read))?;
-        let (data, data_end) = self.kind.packet_fields();
-        let mut fields = [0; CONTEXT_LEN];
-        for (off, addr) in [(data, packet.base()), (data_end, packet.base() + u64::from(len))] {
-            fields[off as usize..][..4].copy_from_slice(&(addr as u32).to_ne_bytes());
-        }
-        context.write(0, &fields);
-        Ok([context.base(), 0, 0, 0, 0])
-    }
-
-    fn leave(&mut self, setup: &mut Setup<'_>, _r0: Option<u64>) {
-        if let Some(packet) = setup.existing("packet") {
-            packet.read(0, &mut self.bytes);
-        }
     }
 }
