@@ -1,9 +1,9 @@
 //! Runs programs of an object in the kernel and records what came of it.
 
 use mimic_abi::Errno;
-use mimic_object::Program;
+use mimic_object::{MapOrigin, Program};
 
-use super::{Kernel, LoadedMap, LoadedObject, MapKind, Parts, Prog, TestRunAttr};
+use super::{Kernel, LoadedMap, LoadedObject, MapKind, Parts, Prog, TestRunAttr, possible_cpus};
 use crate::oracle::{Input, MapRecord, ObjectRecord, ProgramRecord, RunRecord, inputs};
 
 impl Kernel {
@@ -13,7 +13,8 @@ impl Kernel {
         self.in_empty_netns(|| {
             let programs = 0..parts.programs.len();
             let programs = programs.map(|at| record_program(&self.load(parts)?, parts.programs[at], at));
-            Ok(ObjectRecord { programs: programs.collect::<Result<_, String>>()? })
+            let cpus = possible_cpus() as u32;
+            Ok(ObjectRecord { cpus, programs: programs.collect::<Result<_, String>>()? })
         })
     }
 }
@@ -29,9 +30,11 @@ fn record_program(object: &LoadedObject, program: &Program, at: usize) -> Result
         }
     };
     record.runs = inputs(prog_type).iter().map(|input| run(prog, input)).collect();
+    // Constants stay what they are.
     let maps = object
         .maps
         .iter()
+        .filter(|map| map.spec.origin != MapOrigin::Rodata)
         .map(|map| record_map(map).map_err(|errno| format!("map {}: {errno}", map.spec.name)));
     record.maps = maps.collect::<Result<_, _>>()?;
     Ok(record)

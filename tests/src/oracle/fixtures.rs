@@ -11,6 +11,8 @@ pub struct Fixture {
     pub name: String,
     /// The object.
     pub object: Object,
+    /// What it was linked for.
+    pub target: Target,
     /// Its programs, in its order.
     pub programs: Vec<Program>,
 }
@@ -30,14 +32,17 @@ pub fn fixture_files() -> Vec<PathBuf> {
 }
 
 impl Fixture {
-    /// Opens an object and links all its programs for `target`. The error is the reader's.
-    pub fn open(path: &Path, target: &Target) -> Result<Fixture, String> {
+    /// Opens an object and links all its programs for `target`, or for a kernel whose types are those it was compiled with. The
+    /// error is the reader's.
+    pub fn open(path: &Path, target: Option<&Target>) -> Result<Fixture, String> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let fail = |error: &dyn std::fmt::Display| format!("{name}: {error}");
         let bytes = std::fs::read(path).map_err(|error| fail(&error))?;
         let object = Object::parse(&bytes).map_err(|errors| fail(&errors))?;
-        let link = |spec| object.link_spec(spec, target).map_err(|errors| fail(&errors));
+        let own = || Target { btf: object.btf.clone(), ..Target::default() };
+        let target = target.cloned().unwrap_or_else(own);
+        let link = |spec| object.link_spec(spec, &target).map_err(|errors| fail(&errors));
         let programs = object.programs.iter().map(link).collect::<Result<_, _>>()?;
-        Ok(Fixture { name, object, programs })
+        Ok(Fixture { name, object, target, programs })
     }
 }

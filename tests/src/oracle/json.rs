@@ -16,7 +16,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 impl ObjectRecord {
     /// As text: valid JSON, laid out so that a changed answer is a changed line.
     pub fn to_json(&self) -> String {
-        let mut text = String::from("{\"programs\":[\n");
+        let mut text = format!("{{\"cpus\":{},\"programs\":[\n", self.cpus);
         for (at, program) in self.programs.iter().enumerate() {
             let comma = if at + 1 < self.programs.len() { "," } else { "" };
             text.push_str(&program.to_json());
@@ -32,7 +32,7 @@ impl ObjectRecord {
         let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let programs =
             list(&value, "programs")?.iter().map(ProgramRecord::from_value).collect::<Result<_, _>>()?;
-        Ok(ObjectRecord { programs })
+        Ok(ObjectRecord { cpus: number(&value, "cpus")? as u32, programs })
     }
 }
 
@@ -60,6 +60,7 @@ impl ProgramRecord {
             name: text(value, "name")?,
             prog_type: number(value, "type")? as u32,
             load: number(value, "load")? as i32,
+            problem: None,
             runs,
             maps,
         })
@@ -88,6 +89,7 @@ impl RunRecord {
             retval: number(value, "retval")? as u32,
             data_out: bytes("data_out")?,
             ctx_out: bytes("ctx_out")?,
+            problem: None,
         })
     }
 }
@@ -171,8 +173,8 @@ mod tests {
             maps: vec![map],
             ..refused.clone()
         };
-        let record = ObjectRecord { programs: vec![refused, loaded] };
+        let record = ObjectRecord { cpus: 2, programs: vec![refused, loaded] };
         assert_eq!(ObjectRecord::from_json(&record.to_json()), Ok(record));
-        assert!(ObjectRecord::from_json("{\"programs\":[{\"name\":1}]}").is_err());
+        assert!(ObjectRecord::from_json("{\"cpus\":2,\"programs\":[{\"name\":1}]}").is_err());
     }
 }

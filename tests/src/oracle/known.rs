@@ -1,7 +1,7 @@
 //! The list of explained differences between mimic and the kernel. It may only shrink: an entry that explains nothing any
 //! more is an error too.
 
-/// An explained difference.
+/// An explained difference, or an answer that the kernel does not give twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// The object's file name.
@@ -12,6 +12,8 @@ pub struct Known {
     pub reason: String,
     /// Where the entry stands in the file.
     pub line: usize,
+    /// The kernel itself answers one thing now and another then: not compared at all.
+    pub unstable: bool,
 }
 
 /// The list, and which of its entries have been of use.
@@ -21,8 +23,8 @@ pub struct KnownList {
 }
 
 impl KnownList {
-    /// Reads `[[difference]]` tables whose keys are `object`, `path` and `reason`, all strings: the part of TOML that is
-    /// needed. The error names the line.
+    /// Reads `[[difference]]` and `[[unstable]]` tables whose keys are `object`, `path` and `reason`, all strings: the part of
+    /// TOML that is needed. The error names the line.
     pub fn parse(text: &str) -> Result<KnownList, String> {
         let mut entries: Vec<Known> = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
@@ -30,8 +32,9 @@ impl KnownList {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            if line == "[[difference]]" {
-                entries.push(Known { line: number, ..Known::default() });
+            if matches!(line, "[[difference]]" | "[[unstable]]") {
+                let unstable = line == "[[unstable]]";
+                entries.push(Known { line: number, unstable, ..Known::default() });
                 continue;
             }
             let wrong =
@@ -68,9 +71,15 @@ impl KnownList {
         explained
     }
 
-    /// The entries that explained nothing.
+    /// Whether the kernel's answer is one that it does not give twice.
+    pub fn is_unstable(&self, object: &str, path: &str) -> bool {
+        let unstable = |known: &Known| known.unstable && known.object == object && matches(&known.path, path);
+        self.entries.iter().any(|(known, _)| unstable(known))
+    }
+
+    /// The differences that explained nothing. What is unstable may come out the same by chance.
     pub fn stale(&self) -> impl Iterator<Item = &Known> {
-        self.entries.iter().filter(|(_, used)| !used).map(|(known, _)| known)
+        self.entries.iter().filter(|(known, used)| !used && !known.unstable).map(|(known, _)| known)
     }
 }
 

@@ -4,6 +4,7 @@ mod fixtures;
 mod inputs;
 mod json;
 mod known;
+mod mimic;
 mod packets;
 
 pub use fixtures::{Fixture, fixture_files};
@@ -14,6 +15,8 @@ pub use packets::{Packet, packets};
 /// All that came of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectRecord {
+    /// How many CPUs per-CPU values are for.
+    pub cpus: u32,
     /// Its programs, in the object's order.
     pub programs: Vec<ProgramRecord>,
 }
@@ -27,9 +30,11 @@ pub struct ProgramRecord {
     pub prog_type: u32,
     /// What loading answered: 0 or an errno. Nothing was run then.
     pub load: i32,
+    /// What mimic could not do; never there for the kernel.
+    pub problem: Option<String>,
     /// The runs, in order.
     pub runs: Vec<RunRecord>,
-    /// The object's maps afterwards, in the object's order.
+    /// The object's maps afterwards, in the object's order, but for constants.
     pub maps: Vec<MapRecord>,
 }
 
@@ -46,6 +51,8 @@ pub struct RunRecord {
     pub data_out: Option<Vec<u8>>,
     /// The context afterwards; `None` when the type hands none back.
     pub ctx_out: Option<Vec<u8>>,
+    /// What mimic could not do; never there for the kernel.
+    pub problem: Option<String>,
 }
 
 /// A map afterwards.
@@ -99,12 +106,23 @@ impl Differences {
     fn program(&mut self, kernel: &ProgramRecord, mimic: &ProgramRecord) {
         let name = &kernel.name;
         self.compare(&format!("{name}/prog_type"), &kernel.prog_type, &mimic.prog_type);
+        if let Some(problem) = &mimic.problem {
+            return self.add(&format!("{name}/problem"), "none", problem);
+        }
         self.compare(&format!("{name}/load"), &kernel.load, &mimic.load);
         if kernel.load != 0 || mimic.load != 0 {
             return;
         }
         for (theirs, ours) in kernel.runs.iter().zip(&mimic.runs) {
             let at = format!("{name}/{}", theirs.input);
+            if let Some(problem) = &ours.problem {
+                self.add(
+                    &format!("{at}/problem"),
+                    format!("errno {}, retval {}", theirs.errno, theirs.retval),
+                    problem,
+                );
+                continue;
+            }
             self.compare(&format!("{at}/errno"), &theirs.errno, &ours.errno);
             self.compare(&format!("{at}/retval"), &theirs.retval, &ours.retval);
             self.compare_bytes(&format!("{at}/data_out"), &theirs.data_out, &ours.data_out);
