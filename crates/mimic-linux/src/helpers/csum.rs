@@ -3,7 +3,7 @@
 use super::row::READ;
 use super::skb::{change, skb, with_buffer};
 use crate::net::csum_diff as diff;
-use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, arg, arg_or_null};
+use mimic_abi::{ArgType, HelperFlags, HelperSpec, arg, arg_or_null};
 use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
@@ -70,9 +70,6 @@ fn l4_csum_replace(call: &mut Call<'_>, ctx: u64, off: u64, from: u64, to: u64, 
 
 fn csum_diff(call: &mut Call<'_>, from: u64, from_len: u64, to: u64, to_len: u64, seed: u64) -> HelperResult {
     let (from_len, to_len) = (from_len as u32, to_len as u32);
-    if (from_len | to_len) & 3 != 0 {
-        return Err(Errno::EINVAL.into());
-    }
     // NULL goes with no bytes.
     for (addr, len) in [(from, from_len), (to, to_len)].into_iter().filter(|(_, len)| *len > 0) {
         call.check(addr, len.into(), false)?;

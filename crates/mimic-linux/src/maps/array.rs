@@ -182,7 +182,12 @@ impl Ops for PercpuArray {
     }
 
     fn update(&self, cpu: u32, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
-        self.values.set(self.values.off_to_set(cpu.min(self.cpus - 1), key, flags)?, value);
+        // Programs get the answers of an array: the index is looked at before a lock, which per-CPU values cannot have.
+        let off = self.values.off_to_set(cpu.min(self.cpus - 1), key, flags & !BPF_F_LOCK)?;
+        if flags & BPF_F_LOCK != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.values.set(off, value);
         Ok(())
     }
 

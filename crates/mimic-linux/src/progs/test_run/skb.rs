@@ -49,6 +49,8 @@ pub(super) fn test_run(
         return refuse(Errno::EINVAL, "the packet ends inside its network header");
     }
     context.sock = Some(SkbSock::of_test_run(protocol, network));
+    // The kernel fills the length in only when it reads a context.
+    context.fields.wire_len = Some(0);
     if let Some(ctx) = &ctx {
         let len = if is_l2 { run.data_in.len() } else { network.len() };
         convert_in(ctx, len as u64, order, &mut context.fields)?;
