@@ -70,7 +70,11 @@ fn run(process: &mut Process, input: &Input) -> RunRecord {
     }
     if input.ctx_size_out > 0 {
         record.ctx_out = Some(answer.ctx_out);
-    } else if input.ctx_in.as_ref().is_some_and(|ctx_in| *ctx_in != answer.ctx_in_after) {
+    } else if input
+        .ctx_in
+        .as_ref()
+        .is_some_and(|ctx_in| !answer.ctx_in_after.is_empty() && *ctx_in != answer.ctx_in_after)
+    {
         record.ctx_out = Some(answer.ctx_in_after);
     }
     record
