@@ -9,13 +9,16 @@ pub mod kfuncs;
 pub mod maps;
 pub mod net;
 pub mod progs;
+mod support;
 mod timers;
 mod world;
 
+pub use support::support_markdown;
 pub use timers::TIMER_CALLS_MAX;
 pub use world::{Attach, Clock, ClockMode, ClockSpec, PidNs, Task, Trace, TraceLimits, TraceLine, World};
 
 use mimic_abi::Size;
+use mimic_abi::btf::Btf;
 use mimic_object::MapSpec;
 use mimic_vm::{Call, Emulator, Helper, HelperResult, Map, MapEnv, MapError, Trap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -29,6 +32,7 @@ pub struct Linux {
     attach: RwLock<Attach>,
     trace: Mutex<Trace>,
     timers: Mutex<timers::Timers>,
+    btf: Option<Arc<Btf>>,
 }
 
 impl Default for Linux {
@@ -47,8 +51,19 @@ impl Linux {
             attach: RwLock::new(world.attach),
             trace: Mutex::default(),
             timers: Mutex::default(),
+            btf: None,
             world,
         }
+    }
+
+    /// The same, with the types of the kernel that it stands for.
+    pub fn with_btf(self, btf: Arc<Btf>) -> Linux {
+        Linux { btf: Some(btf), ..self }
+    }
+
+    /// The types of the kernel that this stands for, if any were given.
+    pub fn btf(&self) -> Option<&Arc<Btf>> {
+        self.btf.as_ref()
     }
 
     /// What programs and helpers see around them, as it was at the start.

@@ -1,8 +1,10 @@
 //! System calls by syscall programs, and kernel symbols.
 
 use super::row::READ;
-use mimic_abi::{ArgType, HelperFlags, HelperSpec, MemAccess, MemLen, RetType, Support, arg};
-use mimic_vm::Helper;
+use crate::Linux;
+use mimic_abi::btf::KindCode;
+use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, MemAccess, MemLen, RetType, Support, arg};
+use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
     Helper::listed(
@@ -26,7 +28,7 @@ pub(super) const ROWS: &[Helper] = &[
             .since(5, 14)
             .support(Support::Refused("needs the emulated bpf(2) system call, which is not there yet")),
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(167, "btf_find_by_name_kind")
             .args(&[
                 arg("name", READ),
@@ -36,7 +38,8 @@ pub(super) const ROWS: &[Helper] = &[
             ])
             .flags(HelperFlags::MIGHT_SLEEP)
             .since(5, 14)
-            .support(Support::Refused("comes with the next change to this family")),
+            .support(SUPPORT),
+        btf_find_by_name_kind,
     ),
     Helper::listed(
         HelperSpec::new(168, "sys_close")
@@ -65,3 +68,28 @@ pub(super) const ROWS: &[Helper] = &[
 const NOTE: Support = Support::Refused(
     "needs the per-CPU variables of the target kernel, which the emulated world does not have yet",
 );
+
+const SUPPORT: Support =
+    Support::Partial("needs Linux::with_btf, whose types are all in one BTF: modules have none of their own");
+
+/// The id of the kernel's type of this name and kind. `ENOENT` if there is none.
+fn btf_find_by_name_kind(
+    call: &mut Call<'_>,
+    name: u64,
+    len: u64,
+    kind: u64,
+    flags: u64,
+    _: u64,
+) -> HelperResult {
+    let name = call.read_vec(name, u64::from(len as u32))?;
+    let Some((0, name)) = name.split_last().filter(|(_, name)| flags == 0 && !name.is_empty()) else {
+        return Err(Errno::EINVAL.into());
+    };
+    let Some(btf) = Linux::of(call).btf() else {
+        return Err(call.unsupported("needs the types of a kernel: give them with Linux::with_btf"));
+    };
+    let name = name.split(|byte| *byte == 0).next().unwrap_or(name);
+    let kind = KindCode::from_raw(kind as u32).ok_or(Errno::ENOENT)?;
+    let found = core::str::from_utf8(name).ok().and_then(|name| btf.find(name, kind));
+    Ok(u64::from(found.ok_or(Errno::ENOENT)?.id.0))
+}
