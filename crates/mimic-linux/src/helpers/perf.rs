@@ -39,7 +39,36 @@ pub(super) const ROWS: &[Helper] = &[
             .since(4, 15)
             .support(NO_COUNTERS),
     ),
+    Helper::listed(
+        HelperSpec::new(111, "skb_output")
+            .args(&[
+                arg("ctx", ArgType::BtfId("sk_buff")),
+                arg("map", ArgType::ConstMapPtr),
+                arg("flags", ArgType::Anything),
+                arg("data", READ),
+                arg("size", ArgType::SizeOrZero),
+            ])
+            .flags(HelperFlags::GPL_ONLY)
+            .since(5, 5)
+            .support(TRACING),
+    ),
+    Helper::listed(
+        HelperSpec::new(121, "xdp_output")
+            .args(&[
+                arg("ctx", ArgType::BtfId("xdp_buff")),
+                arg("map", ArgType::ConstMapPtr),
+                arg("flags", ArgType::Anything),
+                arg("data", READ),
+                arg("size", ArgType::SizeOrZero),
+            ])
+            .flags(HelperFlags::GPL_ONLY)
+            .since(5, 7)
+            .support(TRACING),
+    ),
 ];
+
+const TRACING: Support =
+    Support::Refused("needs tracing programs on functions that take packets, which are not there yet");
 
 const NO_COUNTERS: Support = Support::Refused("there are no hardware or software counters to read");
 /// `BPF_F_CTXLEN_MASK`: how much of the packet is to follow the data, in bytes.
