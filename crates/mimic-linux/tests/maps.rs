@@ -490,3 +490,26 @@ fn for_each_meets_what_it_deletes() {
         (0..5u32).map(|n| array.lookup_copy(&n.to_le_bytes(), 0).expect("there")[0]).collect();
     assert_eq!(values, [0, 1, 2, 3, 0]);
 }
+
+/// The kernel's rules for locks, timers and kernel pointers in values (map_check_btf).
+#[test]
+fn special_fields_fit_some_maps_only() {
+    use mimic_object::{FieldKind, MapField};
+    let vm = vm();
+    let with = |kind, field: FieldKind, map_flags| MapSpec {
+        fields: vec![MapField { kind: field, off: 0, len: 4 }],
+        map_flags,
+        ..spec(kind, 4, 16, 2)
+    };
+    let create = |spec: MapSpec| vm.create_map(&spec).map(|_| ()).map_err(|error| error.errno);
+    assert_eq!(create(with(MapType::Hash, FieldKind::SpinLock, 0)), Ok(()));
+    assert_eq!(create(with(MapType::LruHash, FieldKind::SpinLock, 0)), Err(Errno::EOPNOTSUPP));
+    assert_eq!(create(with(MapType::LruHash, FieldKind::Timer, 0)), Ok(()));
+    assert_eq!(create(with(MapType::PercpuArray, FieldKind::Timer, 0)), Err(Errno::EOPNOTSUPP));
+    assert_eq!(create(with(MapType::PercpuArray, FieldKind::Kptr, 0)), Ok(()));
+    assert_eq!(create(with(MapType::Array, FieldKind::Kptr, 1 << 7)), Err(Errno::EACCES));
+    let map = vm.create_map(&with(MapType::Array, FieldKind::SpinLock, 0)).expect("valid");
+    assert_eq!(map.freeze(), Err(Errno::ENOTSUPP));
+    assert_eq!(map.update_copy(&[0; 4], &[0xff; 16], 4), Ok(()));
+    assert_eq!(map.lookup_copy(&[0; 4], 4), Ok([vec![0; 4], vec![0xff; 12]].concat()));
+}

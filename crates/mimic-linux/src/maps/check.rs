@@ -2,7 +2,7 @@
 
 use mimic_abi::uapi::map_flags::*;
 use mimic_abi::{EntriesRule, Errno, MapType, MapTypeSpec, SizeRule};
-use mimic_object::MapSpec;
+use mimic_object::{FieldKind, MapSpec};
 use mimic_vm::MapError;
 use mimic_vm::memory::PAGE_LEN;
 
@@ -56,7 +56,8 @@ pub(super) fn properties(spec: &MapSpec, row: &MapTypeSpec) -> Result<(), MapErr
             spec.max_entries
         ));
     }
-    limits(spec, kind)
+    limits(spec, kind)?;
+    fields(spec, kind)
 }
 
 fn invalid(why: String) -> Result<(), MapError> {
@@ -132,6 +133,40 @@ fn limits(spec: &MapSpec, kind: MapType) -> Result<(), MapError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Which maps can have locks, timers and kernel pointers in their values.
+fn fields(spec: &MapSpec, kind: MapType) -> Result<(), MapError> {
+    use MapType::{Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash};
+    if !spec.fields.is_empty() && spec.map_flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG) != 0 {
+        let why = "values with locks, timers or kernel pointers must be open to programs both ways";
+        return Err(MapError::new(Errno::EACCES, why));
+    }
+    for field in &spec.fields {
+        let fits = match field.kind {
+            FieldKind::SpinLock | FieldKind::ResSpinLock => matches!(kind, Hash | Array),
+            FieldKind::Timer
+            | FieldKind::Wq
+            | FieldKind::TaskWork
+            | FieldKind::ListHead
+            | FieldKind::RbRoot => matches!(kind, Hash | LruHash | Array),
+            FieldKind::Kptr | FieldKind::Refcount => {
+                matches!(kind, Hash | PercpuHash | LruHash | LruPercpuHash | Array | PercpuArray)
+            }
+            // Only what a program allocates has nodes; in a map they are plain bytes.
+            FieldKind::ListNode | FieldKind::RbNode => true,
+        };
+        if !fits {
+            let why = format!(
+                "values of {} maps cannot have a {:?} (at byte {})",
+                kind.word(),
+                field.kind,
+                field.off
+            );
+            return Err(MapError::new(Errno::EOPNOTSUPP, why));
+        }
+    }
+    Ok(())
 }
 
 fn flag_name(flags: u32) -> String {

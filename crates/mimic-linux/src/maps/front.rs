@@ -303,6 +303,9 @@ impl<T: Ops> Map for LinuxMap<T> {
     }
 
     fn freeze(&self) -> Result<(), Errno> {
+        if !self.spec.fields.is_empty() {
+            return Err(Errno::ENOTSUPP);
+        }
         self.check_write()?;
         if self.frozen.swap(true, Ordering::AcqRel) { Err(Errno::EBUSY) } else { Ok(()) }
     }

@@ -146,7 +146,9 @@ fn alike(template: &MapSpec, map: &MapSpec) -> bool {
         Ok(MapType::Xskmap) => true,
         _ => false,
     };
-    same(template) == same(map) && (!sized || template.max_entries == map.max_entries)
+    same(template) == same(map)
+        && template.fields == map.fields
+        && (!sized || template.max_entries == map.max_entries)
 }
 
 impl Ops for ArrayOfMaps {
