@@ -327,7 +327,9 @@ impl Object {
         use mimic_abi::AttachType::{LsmCgroup, LsmMac, TraceIter, TraceRawTp};
         use mimic_abi::btf::KindCode::{Func, Typedef};
         let Some(text) = spec.sec.target.clone() else { return (None, 0) };
-        let Some(btf) = target.btf.as_deref().filter(|_| spec.sec.attach_btf) else { return (Some(text), 0) };
+        let Some(btf) = self.kernel_btf(target).filter(|_| spec.sec.attach_btf) else {
+            return (Some(text), 0);
+        };
         let (prefix, kind) = match spec.sec.attach_type {
             Some(TraceRawTp) => ("btf_trace_", Typedef),
             Some(LsmMac | LsmCgroup) => ("bpf_lsm_", Func),

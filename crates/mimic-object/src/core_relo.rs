@@ -50,15 +50,22 @@ pub(crate) struct CoreLinker<'a> {
     local: Types<'a>,
     /// None where the target has no types.
     compare: Option<Compare<'a>>,
+    /// The target's types are the local ones.
+    own: bool,
     order: ByteOrder,
     /// Candidates by local type.
     candidates: hashbrown::HashMap<u32, Vec<u32>>,
 }
 
 impl<'a> CoreLinker<'a> {
-    pub(crate) fn new(local: Types<'a>, target: Option<Types<'a>>, order: ByteOrder) -> CoreLinker<'a> {
+    pub(crate) fn new(
+        local: Types<'a>,
+        target: Option<Types<'a>>,
+        own: bool,
+        order: ByteOrder,
+    ) -> CoreLinker<'a> {
         let compare = target.map(|target| Compare::new(local, target));
-        CoreLinker { local, compare, order, candidates: hashbrown::HashMap::new() }
+        CoreLinker { local, compare, own, order, candidates: hashbrown::HashMap::new() }
     }
 
     /// Changes the first of `insns` as the record says.
@@ -86,6 +93,8 @@ impl<'a> CoreLinker<'a> {
         };
         let candidates = match self.candidates.remove(&relo.type_id) {
             Some(candidates) => candidates,
+            // Flavours are meant for kernels: a type and its flavours are not each other here.
+            None if self.own => vec![relo.type_id],
             None => find_candidates(compare, relo.type_id)?,
         };
         let result = self.agree(&local, kind, compare, candidates);

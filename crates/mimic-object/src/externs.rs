@@ -425,7 +425,7 @@ impl Object {
 
     fn resolve_var(&self, external: &Extern, type_id: u32, target: &Target) -> Result<Resolution, String> {
         let name = external.name.as_str();
-        let btf_id = match (type_id, self.btf.as_deref(), target.btf.as_deref()) {
+        let btf_id = match (type_id, self.btf.as_deref(), self.kernel_btf(target)) {
             (0, _, _) => {
                 let missing = target.ksyms.as_ref().is_some_and(|ksyms| !ksyms.contains_key(name));
                 match (missing, external.weak) {
@@ -462,8 +462,9 @@ impl Object {
         target: &Target,
     ) -> Result<Resolution, String> {
         let name = essential_name(&external.name);
-        let found = target.btf.as_deref().and_then(|kernel| Some((kernel, Types(kernel).func(name)?)));
-        let known = match (&target.kfuncs, &target.btf) {
+        let kernel = self.kernel_btf(target);
+        let found = kernel.and_then(|kernel| Some((kernel, Types(kernel).func(name)?)));
+        let known = match (&target.kfuncs, kernel) {
             (Some(kfuncs), _) => kfuncs.contains(name),
             (None, Some(_)) => found.is_some(),
             (None, None) => true,

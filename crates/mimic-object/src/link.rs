@@ -83,10 +83,10 @@ impl<'a> Linker<'a> {
             code: Vec::new(),
             refs: Vec::new(),
             errors: LoadErrors::default(),
-            core: object
-                .btf
-                .as_deref()
-                .map(|btf| CoreLinker::new(Types(btf), target.btf.as_deref().map(Types), object.byte_order)),
+            core: object.btf.as_deref().map(|btf| {
+                let own = target.btf.is_some() && object.kernel_btf(target).is_none();
+                CoreLinker::new(Types(btf), target.btf.as_deref().map(Types), own, object.byte_order)
+            }),
         }
     }
 

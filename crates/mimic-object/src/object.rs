@@ -17,6 +17,7 @@ use crate::map_table::MapTable;
 use crate::program::ProgramSpec;
 use crate::sec_def::SecDef;
 use crate::struct_ops::StructOps;
+use crate::target::Target;
 
 /// An eBPF object file, read.
 ///
@@ -94,6 +95,13 @@ impl Object {
             info,
             kconfig_map,
         })
+    }
+
+    /// The target's BTF as a list of what its kernel has: not if it is this object's own.
+    pub(crate) fn kernel_btf<'a>(&self, target: &'a Target) -> Option<&'a Btf> {
+        let btf = target.btf.as_ref()?;
+        let is_own = self.btf.as_ref().is_some_and(|own| Arc::ptr_eq(own, btf));
+        (!is_own).then_some(&**btf)
     }
 
     /// The program of this name.

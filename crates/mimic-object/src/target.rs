@@ -15,6 +15,9 @@ pub struct Target {
     /// Its release: `LINUX_KERNEL_VERSION`, and what `LINUX_HAS_…` say.
     pub version: KernelVersion,
     /// Its BTF, which CO-RE, typed symbols and attach targets need.
+    ///
+    /// [`crate::Object::btf`] of the object itself may stand in where there is no kernel: every type is then found to be as the
+    /// program was compiled for, and which symbols and functions there are is left to whoever loads the program.
     pub btf: Option<Arc<Btf>>,
     /// Its configuration: `CONFIG_…` without `=`, and the value as `.config` writes it (`y`, `m`, `100`, `"text"`).
     pub kconfig: Option<BTreeMap<String, String>>,

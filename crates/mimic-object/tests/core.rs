@@ -300,3 +300,22 @@ fn types_that_contain_themselves_end() {
     let errors = link(ByteOrder::Little, local, record, &[load], kernel_task).unwrap_err();
     assert!(errors.to_string().contains("no size"), "{errors}");
 }
+
+#[test]
+fn against_its_own_types_an_object_stays_as_it_is() {
+    let mut types = BtfBuilder::new();
+    let id = local_task(&mut types);
+    let other = types.structure("task___other", 8, [Field::new("tgid", TypeId(1), 0)]);
+    let (name, access) = (types.string("tc"), types.string("0:1"));
+    let other_access = types.string("0:0");
+    let mut elf = ElfBuilder::little();
+    let code = [insn(LDX_W, 1, 2, 4, 0), insn(LDX_W, 1, 2, 0, 0), EXIT];
+    let section = elf.code("tc", &code);
+    elf.symbol("main", FUNC, GLOBAL, section, 0, 24);
+    elf.info(".BTF", &types.to_bytes(ByteOrder::Little).unwrap());
+    let ext = btf_ext(&elf, name, &[(0, id.0, access, 0), (8, other.0, other_access, 0)]);
+    elf.info(".BTF.ext", &ext);
+    let object = Object::parse(&elf.build()).unwrap();
+    let target = Target { btf: object.btf.clone(), ..Target::default() };
+    assert_eq!(object.link("main", &target).unwrap().code, code, "flavours are not taken for each other");
+}

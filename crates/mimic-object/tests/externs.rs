@@ -232,6 +232,13 @@ fn what_the_target_does_not_know_is_left_to_the_loader() {
 }
 
 #[test]
+fn the_objects_own_types_say_nothing_of_the_kernel() {
+    let object = ksyms(GLOBAL);
+    let own = Target { btf: object.btf.clone(), ..Target::default() };
+    assert_eq!(object.link("main", &own), object.link("main", &Target::default()));
+}
+
+#[test]
 fn what_the_target_has_is_found_by_name_and_type() {
     let mut target = kernel(|types| {
         let long = types.int("long", 8, IntEncoding::SIGNED);

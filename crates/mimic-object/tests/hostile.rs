@@ -1,6 +1,6 @@
 //! Whatever the bytes: an object opens or is refused, its programs link or are refused. Nothing panics.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use mimic_object::{Object, Target};
 use proptest::collection::vec;
@@ -20,16 +20,17 @@ static OBJECTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     objects
 });
 
-/// Reads and links all that there is, for a target that knows nothing and for one whose types are the object's own.
+/// Reads and links all that there is, for a target that knows nothing and for one whose types are a copy of the object's.
 fn take(bytes: &[u8]) {
     let Ok(object) = Object::parse(bytes) else { return };
-    let own = Target {
-        btf: object.btf.clone(),
+    let kernel = Target {
+        btf: object.btf.as_ref().map(|btf| Arc::new((**btf).clone())),
         kconfig: Some(Target::parse_kconfig("CONFIG_HZ=250\nCONFIG_BPF=y\n")),
         ksyms: Some(Default::default()),
         ..Target::default()
     };
-    for target in [&own, &Target::default()] {
+    let own = Target { btf: object.btf.clone(), ..Target::default() };
+    for target in [&kernel, &own, &Target::default()] {
         let _ = object.maps_for(target);
         for spec in object.programs.iter().take(32) {
             if let Ok(program) = object.link_spec(spec, target) {
