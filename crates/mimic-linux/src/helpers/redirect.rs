@@ -88,6 +88,8 @@ const XDP_REDIRECT: u64 = 4;
 const TC_ACT_SHOT: u64 = 2;
 const TC_ACT_REDIRECT: u64 = 7;
 const NET_RX_DROP: u64 = 1;
+/// What the queue of a device that is down answers.
+const NET_XMIT_CN: u64 = 2;
 const MTU_CHK_RET_FRAG_NEEDED: u64 = 1;
 /// Bytes of `struct bpf_redir_neigh`.
 const REDIR_NEIGH_LEN: u32 = 20;
@@ -196,7 +198,7 @@ fn clone_redirect(call: &mut Call<'_>, ctx: u64, ifindex: u64, flags: u64, _: u6
         skb.make_writable(len).map(|()| 0)
     })?;
     if !device.up {
-        return if flags & INGRESS != 0 { Ok(NET_RX_DROP) } else { Err(Errno::ENETDOWN.into()) };
+        return Ok(if flags & INGRESS != 0 { NET_RX_DROP } else { NET_XMIT_CN });
     }
     if let Some(context) = call.context::<SkbContext>() {
         if context.clones.len() >= SkbContext::CLONES_MAX {

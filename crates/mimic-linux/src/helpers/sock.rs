@@ -1,15 +1,23 @@
 //! Sockets: finding, holding, casting and asking them.
 
 use super::row::READ;
+use super::skb::skb;
+use crate::Linux;
+use crate::progs::SkbContext;
 use mimic_abi::{ArgType, HelperFlags, HelperSpec, MemAccess, MemLen, RetType, Support, arg, arg_or_null};
-use mimic_vm::Helper;
+use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
-    Helper::listed(
-        HelperSpec::new(46, "get_socket_cookie").args(&[arg("sk", ArgType::Ctx)]).since(4, 12).support(NOTE),
+    Helper::new(
+        HelperSpec::new(46, "get_socket_cookie")
+            .args(&[arg("sk", ArgType::Ctx)])
+            .since(4, 12)
+            .support(Support::Partial("of packets' sockets")),
+        get_socket_cookie,
     ),
-    Helper::listed(
-        HelperSpec::new(47, "get_socket_uid").args(&[arg("skb", ArgType::Ctx)]).since(4, 12).support(NOTE),
+    Helper::new(
+        HelperSpec::new(47, "get_socket_uid").args(&[arg("skb", ArgType::Ctx)]).since(4, 12),
+        get_socket_uid,
     ),
     Helper::listed(
         HelperSpec::new(82, "sk_select_reuseport")
@@ -256,3 +264,25 @@ pub(super) const ROWS: &[Helper] = &[
 const NOTE: Support = Support::Refused("needs the sockets of the emulated world, which are not there yet");
 const NOTE_2: Support =
     Support::Refused("needs the secret that the kernel makes SYN cookies with; not there yet");
+
+/// `overflowuid`: whose the packets are that have no socket.
+const OVERFLOW_UID: u32 = 65534;
+
+fn get_socket_cookie(call: &mut Call<'_>, ctx: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    skb(call, ctx)?;
+    let drawn = Linux::of(call).secret_hash(ctx);
+    let sock = call.context::<SkbContext>().and_then(|context| context.sock.as_mut());
+    Ok(sock.map_or(0, |sock| {
+        if sock.cookie == 0 {
+            // Drawn once, never 0.
+            sock.cookie = drawn | 1;
+        }
+        sock.cookie
+    }))
+}
+
+fn get_socket_uid(call: &mut Call<'_>, ctx: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    skb(call, ctx)?;
+    let sock = call.context::<SkbContext>().and_then(|context| context.sock.as_ref());
+    Ok(sock.map_or(OVERFLOW_UID, |sock| sock.uid).into())
+}

@@ -95,7 +95,9 @@ impl SkBuff {
     pub(crate) fn pulled(&mut self, at: u32, len: u32) {
         if let Checksum::Complete(sum) = self.checksum {
             let bytes = self.region.to_vec(at, len);
-            self.set_checksum(Checksum::Complete(!csum_partial(&bytes, !sum, self.region.order())));
+            // The kernel negates as two's complement does: it shows where nothing is left, in which zero comes out.
+            let rest = csum_partial(&bytes, sum.wrapping_neg(), self.region.order());
+            self.set_checksum(Checksum::Complete(rest.wrapping_neg()));
         }
     }
 
