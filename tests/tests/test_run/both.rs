@@ -2,7 +2,7 @@
 
 use mimic_abi::asm::assemble;
 use mimic_abi::uapi::prog_flags::BPF_F_SLEEPABLE;
-use mimic_abi::{ByteOrder, Errno, ProgType, RawInsn};
+use mimic_abi::{AttachType, ByteOrder, Errno, ProgType, RawInsn};
 use mimic_linux::progs::{TestRun, TestRunError, test_run};
 use mimic_linux::{Linux, World};
 use mimic_object::Program;
@@ -61,6 +61,7 @@ impl Both {
             insns: &bytes,
             license: "GPL",
             log_level: 1,
+            expected_attach_type: if prog_type == ProgType::SkLookup { AttachType::SkLookup.id() } else { 0 },
             prog_flags: if prog_type == ProgType::Syscall { BPF_F_SLEEPABLE } else { 0 },
             ..ProgAttr::default()
         };

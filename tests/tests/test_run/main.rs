@@ -267,3 +267,79 @@ fn types_without_test_run() {
         }
     });
 }
+
+#[test]
+fn flow_dissectors() {
+    in_netns(|differences| {
+        for text in [
+            "r0 = 0; exit",
+            "r2 = *(u64 *)(r1 + 144); *(u16 *)(r2 + 0) = 3; *(u16 *)(r2 + 2) = 0xffff; r0 = 129; exit",
+            "r2 = *(u64 *)(r1 + 144); *(u16 *)(r2 + 0) = 40; *(u16 *)(r2 + 2) = 20; r0 = 2; exit",
+            "r2 = *(u64 *)(r1 + 144); r0 = *(u16 *)(r2 + 10); r3 = *(u32 *)(r2 + 48); *(u32 *)(r2 + 52) = r3; exit",
+            "r2 = *(u32 *)(r1 + 76); r0 = *(u32 *)(r1 + 80); r0 -= r2; exit",
+            "r2 = *(u32 *)(r1 + 76); r3 = *(u32 *)(r1 + 80); r0 = 0; r4 = r2; r4 += 24; if r4 > r3 goto out; r0 = *(u8 *)(r2 + 23); out: exit",
+            "r2 = 1; r3 = r10; r3 += -8; r4 = 8; call 26; r2 = *(u64 *)(r10 - 8); r0 += r2; exit",
+        ] {
+            let mut both = Both::load(ProgType::FlowDissector, text);
+            for (name, data) in packets() {
+                for (flags, byte, ctx_size_out) in
+                    [(0u32, 0u8, 0), (7, 0, 56), (0xffff_ffff, 0, 40), (0, 1, 56)]
+                {
+                    let mut ctx = vec![0; 56];
+                    ctx[48..52].copy_from_slice(&flags.to_ne_bytes());
+                    ctx[9] = byte;
+                    let input = Input {
+                        data: data.clone(),
+                        data_size_out: 100,
+                        ctx,
+                        ctx_size_out,
+                        ..Input::default()
+                    };
+                    both.compare(format!("{name} {flags:#x} {byte}"), &input);
+                }
+                both.compare(
+                    format!("{name}, no room"),
+                    &Input { data, data_size_out: 10, ..Input::default() },
+                );
+            }
+            for len in [13, 14, 4096, 4097] {
+                both.compare(
+                    format!("len {len}"),
+                    &Input { data: vec![1; len], data_size_out: 56, ..Input::default() },
+                );
+            }
+            differences.append(&mut both.differences);
+        }
+    });
+}
+
+#[test]
+fn socket_lookups() {
+    in_netns(|differences| {
+        let fields: Vec<String> = (8..68)
+            .step_by(4)
+            .map(|off| format!("r0 = *(u32 *)(r1 + {off}); if r0 != 0 goto pass; exit; pass: r0 = 1; exit"))
+            .collect();
+        let others =
+            ["r0 = 1; exit", "r0 = 0; exit", "r0 = *(u64 *)(r1 + 0); if r0 == 0 goto out; r0 = 1; out: exit"];
+        for text in fields.iter().map(String::as_str).chain(others) {
+            let mut both = Both::load(ProgType::SkLookup, text);
+            for family in [0u32, 2, 10, 0x1_0002] {
+                for at in (0..72).step_by(4) {
+                    for value in [1u32, 0x1_0000, 0xffff] {
+                        let mut ctx = vec![0; 72];
+                        ctx[8..12].copy_from_slice(&family.to_ne_bytes());
+                        if at != 8 {
+                            ctx[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+                        }
+                        let input = Input { ctx, ctx_size_out: 72, ..Input::default() };
+                        both.compare(format!("family {family} at {at} {value:#x}"), &input);
+                    }
+                }
+            }
+            both.compare("no context", &Input::default());
+            both.compare("data", &Input { data: vec![1; 20], ctx: vec![0; 72], ..Input::default() });
+            differences.append(&mut both.differences);
+        }
+    });
+}
