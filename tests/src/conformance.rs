@@ -6,7 +6,7 @@
 
 use mimic_abi::{AluOp, ByteOrder, Cond, Imm64, Insn, Operand, RawInsn, Reg, Width, asm};
 use mimic_linux::{Linux, World};
-use mimic_object::{Program, Ref, RefTarget};
+use mimic_object::{MapSpec, Object, Program, Ref, RefTarget, Target};
 use mimic_vm::{Limits, RawContext, Vm};
 
 /// Instructions that one run may take: more than any conformance program needs, and soon over.
@@ -30,17 +30,21 @@ pub struct Case {
 /// Runs instructions of the host's byte order on a copy of `memory`. The error is what a person can act on.
 pub fn run_bytes(program: &[u8], memory: &[u8]) -> Result<u64, String> {
     let code = RawInsn::parse_all(program, ByteOrder::Little).map_err(|error| error.to_string())?;
-    run(linked(code, ByteOrder::Little), memory)
+    run(linked(code, ByteOrder::Little), &[], memory)
 }
 
 /// Runs a program that refers to nothing but its own functions.
 pub fn run_code(code: Vec<RawInsn>, memory: &[u8]) -> Result<u64, String> {
-    run(linked(code, ByteOrder::NATIVE), memory)
+    run(linked(code, ByteOrder::NATIVE), &[], memory)
 }
 
-/// Runs the first program of an object.
-pub fn run_object(_object: &[u8], _memory: &[u8]) -> Result<u64, String> {
-    Err("objects cannot be opened yet".into())
+/// Runs the first program of an object, with its maps.
+pub fn run_object(object: &[u8], memory: &[u8]) -> Result<u64, String> {
+    let object = Object::parse(object).map_err(|errors| errors.to_string())?;
+    let spec = object.programs.first().ok_or("the object has no program")?;
+    let target = Target { btf: object.btf.clone(), ..Target::default() };
+    let linked = object.link_spec(spec, &target).map_err(|errors| errors.to_string())?;
+    run(linked, &object.maps, memory)
 }
 
 /// Reads a `.case` file.
@@ -232,11 +236,12 @@ fn linked(mut code: Vec<RawInsn>, byte_order: ByteOrder) -> Program {
     Program { section: ".text".into(), license: "GPL".into(), refs, ..bare }
 }
 
-fn run(linked: Program, memory: &[u8]) -> Result<u64, String> {
+fn run(linked: Program, maps: &[MapSpec], memory: &[u8]) -> Result<u64, String> {
     let limits = Limits { insns_max: INSNS_MAX, ..Limits::default() };
     let vm = Vm::builder(Linux::new(World::default())).byte_order(linked.byte_order).limits(limits).build();
     let vm = vm.map_err(|error| error.to_string())?;
-    let program = vm.add(linked, &[]).map_err(|error| error.to_string())?;
+    let maps = vm.load_maps(maps).map_err(|error| error.to_string())?;
+    let program = vm.add(linked, &maps).map_err(|error| error.to_string())?;
     let mut process = vm.process(&program, 0).map_err(|error| error.to_string())?;
     let outcome = process.run(&mut RawContext::with_len(memory)).map_err(|error| error.to_string())?;
     Ok(outcome.r0)

@@ -73,6 +73,17 @@ fn the_verifier_accepts_them() {
     }
 }
 
+/// `cargo xtask kernel-diff` does this with as many as one likes.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_agrees() {
+    use mimic_tests::kernel::Kernel;
+    let Some(kernel) = Kernel::or_skip() else { return };
+    let report = kernel.diff_random(0..1000, 1, |_| ());
+    assert!(report.differences.is_empty(), "{}", report.differences[0]);
+    assert!(report.compared >= 990, "{report:?}");
+}
+
 fn decode(insns: &[RawInsn]) -> Vec<Insn> {
     let mut decoded = Vec::new();
     let mut pc = 0;

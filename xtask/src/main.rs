@@ -9,6 +9,7 @@ mod fixtures;
 mod fuzz_smoke;
 mod host;
 mod kernel_diff;
+mod kernel_objects;
 mod portability;
 mod sanitize;
 mod selftests;
@@ -40,6 +41,12 @@ const COMMANDS: &[Command] = &[
         "[--count N] [--seed S]",
         "run random programs in the kernel and in mimic, and compare",
         kernel_diff::run,
+    ),
+    (
+        "kernel-objects",
+        "[--all] FILE-OR-FOLDER…",
+        "run all programs of objects in the kernel and in mimic, and compare",
+        kernel_objects::run,
     ),
     ("portability", "[TRIPLE…]", "test and build the library for other machines", portability::run),
     ("sanitize", "[address|thread]", "run the suite under the sanitizers", sanitize::run),

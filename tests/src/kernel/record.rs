@@ -1,22 +1,37 @@
 //! Runs programs of an object in the kernel and records what came of it.
 
 use mimic_abi::Errno;
-use mimic_object::{MapOrigin, Program};
+use mimic_object::{Contents, Init, MapOrigin, MapSpec, Program};
 
 use super::{Kernel, LoadedMap, LoadedObject, MapKind, Parts, Prog, TestRunAttr, possible_cpus};
 use crate::oracle::{Input, MapRecord, ObjectRecord, ProgramRecord, RunRecord, inputs};
 
 impl Kernel {
-    /// For each program: loads the object anew, runs the program on all inputs of its type, and reads the maps. The error is
-    /// the object's own; refused programs are recorded.
+    /// For each program: loads the object's maps, it and the programs that maps begin with, runs it on all inputs of its type,
+    /// and reads the maps. The error is the object's own; refused programs are recorded.
     pub fn record(&self, parts: &Parts<'_>) -> Result<ObjectRecord, String> {
         self.in_empty_netns(|| {
-            let programs = 0..parts.programs.len();
-            let programs = programs.map(|at| record_program(&self.load(parts)?, parts.programs[at], at));
-            let cpus = possible_cpus() as u32;
-            Ok(ObjectRecord { cpus, programs: programs.collect::<Result<_, String>>()? })
+            let programs = parts.programs.iter().map(|program| self.record_program(parts, program));
+            let programs = programs.collect::<Result<_, String>>()?;
+            Ok(ObjectRecord { cpus: possible_cpus() as u32, programs })
         })
     }
+
+    /// As `record`, for one program of the object.
+    pub fn record_program(&self, parts: &Parts<'_>, program: &Program) -> Result<ProgramRecord, String> {
+        let in_slot = |name: &str| parts.maps.iter().any(|map| has_program(map, name));
+        let needed =
+            parts.programs.iter().copied().filter(|other| other.name == program.name || in_slot(&other.name));
+        let needed: Vec<&Program> = needed.collect();
+        let at = needed.iter().position(|other| other.name == program.name).ok_or("no such program")?;
+        record_program(&self.load(&Parts { programs: &needed, ..*parts })?, program, at)
+    }
+}
+
+/// Whether the map begins with this program in a slot.
+fn has_program(map: &MapSpec, name: &str) -> bool {
+    let Contents::Slots(slots) = &map.contents else { return false };
+    slots.iter().any(|slot| matches!(&slot.init, Init::Program(program) if program == name))
 }
 
 fn record_program(object: &LoadedObject, program: &Program, at: usize) -> Result<ProgramRecord, String> {

@@ -45,4 +45,14 @@ impl Fixture {
         let programs = object.programs.iter().map(link).collect::<Result<_, _>>()?;
         Ok(Fixture { name, object, target, programs })
     }
+
+    /// As `open`, but leaves out programs that can't be linked.
+    pub fn open_what_links(path: &Path, target: &Target) -> Result<Fixture, String> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let bytes = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
+        let object = Object::parse(&bytes).map_err(|errors| format!("{name}: {errors}"))?;
+        let link = |spec| object.link_spec(spec, target).ok();
+        let programs = object.programs.iter().filter_map(link).collect();
+        Ok(Fixture { name, object, target: target.clone(), programs })
+    }
 }

@@ -13,16 +13,18 @@ impl Fixture {
     /// For each program: loads the object anew into a VM of `cpus` virtual CPUs, runs the program on all inputs of its type, and
     /// reads the maps. What mimic can't do is recorded as a problem.
     pub fn record(&self, cpus: u32) -> ObjectRecord {
-        let record = |program: &mimic_object::Program| {
-            let prog_type = program.prog_type.map_or(0, |prog_type| prog_type.id());
-            let mut record =
-                ProgramRecord { name: program.name.clone(), prog_type, ..ProgramRecord::default() };
-            if let Err(problem) = self.run(cpus, &mut record) {
-                record.problem = Some(problem);
-            }
-            record
-        };
-        ObjectRecord { cpus, programs: self.programs.iter().map(record).collect() }
+        let programs = self.programs.iter().map(|program| self.record_program(program, cpus));
+        ObjectRecord { cpus, programs: programs.collect() }
+    }
+
+    /// As `record`, for one program of the object.
+    pub fn record_program(&self, program: &mimic_object::Program, cpus: u32) -> ProgramRecord {
+        let prog_type = program.prog_type.map_or(0, |prog_type| prog_type.id());
+        let mut record = ProgramRecord { name: program.name.clone(), prog_type, ..ProgramRecord::default() };
+        if let Err(problem) = self.run(cpus, &mut record) {
+            record.problem = Some(problem);
+        }
+        record
     }
 
     fn run(&self, cpus: u32, record: &mut ProgramRecord) -> Result<(), String> {
