@@ -1,7 +1,13 @@
 //! mimic: run, test, debug and embed eBPF programs in userspace, with Linux's semantics.
+//!
+//! [`LoadExt::load`] puts an object into a VM; [`Loaded`] gives its programs, ready to run, and its maps with typed access;
+//! [`Runner`] takes a program over packets. The crates underneath are re-exported: [`abi`], [`object`], [`vm`], [`linux`].
+//!
+//! This crate does file formats (captures, JSON) but no terminals.
 #![forbid(unsafe_code)]
 
 mod btf_file;
+pub mod ctx;
 mod dump;
 mod encode;
 mod error;
@@ -26,3 +32,8 @@ pub use mimic_vm as vm;
 pub use names::HelperNames;
 pub use packet::{AnyPacket, PacketContext, verdict_name, verdicts_of};
 pub use runner::{Count, RECORDS_MAX, Record, Records, Report, Runner, Verdict, VerdictKey};
+
+/// The example in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -8,7 +8,7 @@ use crate::packet::{AnyPacket, verdict_name};
 use crate::pcap::{Frame, PacketSource};
 use mimic_abi::MapType;
 use mimic_linux::Linux;
-use mimic_vm::{Fault, LoadedProgram, Outcome, Probe, Process, RunError};
+use mimic_vm::{Context, Fault, Hook, LoadedProgram, Outcome, Probe, Process, RunError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -174,22 +174,47 @@ impl<'a> Runner<'a> {
 
     /// Runs the program on one packet.
     pub fn packet<P: Probe>(&mut self, frame: &Frame, context: &mut AnyPacket, probe: &mut P) -> Verdict {
-        self.report.total.packets += 1;
-        self.report.total.bytes += frame.bytes.len() as u64;
         self.set_clock(frame.time_ns);
-        let cpu = (self.report.total.packets - 1) as usize % self.processes.len();
         let mut verdict = Verdict::Refused("it was not run: repeat is 0".into());
+        let cpu = self.next_cpu(frame.bytes.len());
         for _ in 0..self.repeat {
             context.set_frame(frame);
-            let start = Instant::now();
-            let result = self.processes[cpu].run_dyn(context.context(), probe);
-            self.report.time += start.elapsed();
-            self.report.runs += 1;
-            verdict = self.verdict(result);
+            verdict = self.once(cpu, context.context(), probe);
         }
-        self.count(&verdict, frame);
-        self.take_records();
+        self.count(&verdict, frame.bytes.len());
         verdict
+    }
+
+    /// Runs the program on a context; `hook` sees its helper calls.
+    pub fn context<P: Probe>(
+        &mut self,
+        context: &mut dyn Context,
+        mut hook: Option<Box<dyn Hook>>,
+        probe: &mut P,
+    ) -> Verdict {
+        let cpu = self.next_cpu(0);
+        let before = self.processes[cpu].set_hook(hook.take());
+        let mut verdict = Verdict::Refused("it was not run: repeat is 0".into());
+        for _ in 0..self.repeat {
+            verdict = self.once(cpu, context, probe);
+        }
+        self.processes[cpu].set_hook(before);
+        self.count(&verdict, 0);
+        verdict
+    }
+
+    fn next_cpu(&mut self, len: usize) -> usize {
+        self.report.total.packets += 1;
+        self.report.total.bytes += len as u64;
+        (self.report.total.packets - 1) as usize % self.processes.len()
+    }
+
+    fn once<P: Probe>(&mut self, cpu: usize, context: &mut dyn Context, probe: &mut P) -> Verdict {
+        let start = Instant::now();
+        let result = self.processes[cpu].run_dyn(context, probe);
+        self.report.time += start.elapsed();
+        self.report.runs += 1;
+        self.verdict(result)
     }
 
     /// What it has come to so far.
@@ -224,7 +249,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn count(&mut self, verdict: &Verdict, frame: &Frame) {
+    fn count(&mut self, verdict: &Verdict, len: usize) {
         let key = match verdict {
             Verdict::Returned(retval, name) => VerdictKey::Returned(*retval, *name),
             Verdict::Faulted(fault) => {
@@ -241,7 +266,8 @@ impl<'a> Runner<'a> {
         };
         let count = self.report.verdicts.entry(key).or_default();
         count.packets += 1;
-        count.bytes += frame.bytes.len() as u64;
+        count.bytes += len as u64;
+        self.take_records();
     }
 
     fn keep_stop(&mut self, verdict: &Verdict, known: impl Fn(&(u64, Verdict)) -> bool) {

@@ -1,0 +1,235 @@
+//! Context files: the inputs of programs as JSON, in the four types of the original Mimic: `generic`, `xdp_md`, `sk_buff`, `captured`.
+//!
+//! A file is one context or an array of them. What is read is written again as it was; keys that are not known are kept. The format is
+//! described in `docs/context.schema.json`.
+
+mod base64;
+mod captured;
+mod generic;
+mod packet;
+mod reader;
+mod world;
+
+pub use captured::{CapturedCall, CapturedCtx, CapturedValue, Mismatch, Replay};
+pub use generic::{GenericCtx, MemoryItem, MemoryValue};
+pub use packet::{SkBuffCtx, XdpMdCtx};
+pub use reader::CtxError;
+
+use mimic_linux::World;
+use mimic_vm::Context;
+use reader::At;
+use serde_json::{Map, Value, json};
+
+/// A context with its name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ctx {
+    /// The name.
+    pub name: String,
+    /// The context.
+    pub kind: CtxKind,
+    others: Map<String, Value>,
+}
+
+/// A context of one of the types.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CtxKind {
+    /// Memory and registers.
+    Generic(GenericCtx),
+    /// A frame for XDP programs.
+    XdpMd(XdpMdCtx),
+    /// A packet for programs that see socket buffers.
+    SkBuff(Box<SkBuffCtx>),
+    /// Another context with captured helper calls.
+    Captured(CapturedCtx),
+}
+
+/// The contexts of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CtxFile {
+    /// The contexts.
+    pub contexts: Vec<Ctx>,
+    /// The file is an array; otherwise it is the only context.
+    pub is_array: bool,
+}
+
+impl CtxFile {
+    /// Contexts to be written as an array.
+    pub fn of(contexts: Vec<Ctx>) -> CtxFile {
+        CtxFile { contexts, is_array: true }
+    }
+
+    /// Reads a file's text.
+    pub fn read(text: &str) -> Result<CtxFile, CtxError> {
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| CtxError { path: String::new(), what: format!("not JSON: {error}") })?;
+        let root = At::root(&value);
+        if value.is_array() {
+            let contexts = root.list()?.iter().map(|at| Ctx::read(at, 0)).collect::<Result<_, _>>()?;
+            return Ok(CtxFile { contexts, is_array: true });
+        }
+        Ok(CtxFile { contexts: vec![Ctx::read(&root, 0)?], is_array: false })
+    }
+
+    /// The file as JSON.
+    pub fn write(&self) -> Value {
+        match (self.is_array, self.contexts.as_slice()) {
+            (false, [only]) => only.write(),
+            (_, contexts) => contexts.iter().map(Ctx::write).collect(),
+        }
+    }
+}
+
+impl Ctx {
+    /// A context with a name.
+    pub fn new(name: impl Into<String>, kind: CtxKind) -> Ctx {
+        Ctx { name: name.into(), kind, others: Map::new() }
+    }
+
+    fn read(at: &At<'_>, depth: u32) -> Result<Ctx, CtxError> {
+        let kind = at.need("type")?;
+        let ctx = at.need("ctx")?;
+        ctx.object()?;
+        let kind = match kind.text()? {
+            "generic" => CtxKind::Generic(GenericCtx::read(&ctx)?),
+            "xdp_md" => CtxKind::XdpMd(XdpMdCtx::read(&ctx)?),
+            "sk_buff" => CtxKind::SkBuff(Box::new(SkBuffCtx::read(&ctx)?)),
+            "captured" => CtxKind::Captured(CapturedCtx::read(&ctx, depth)?),
+            other => {
+                return Err(
+                    kind.error(format!("expected generic, xdp_md, sk_buff or captured, not {other:?}"))
+                );
+            }
+        };
+        if let Some(emulator) = ctx.get("emulator") {
+            world::read(&emulator)?;
+        }
+        let name = at.get("name").map_or(Ok(""), |name| name.text())?.to_owned();
+        Ok(Ctx { name, kind, others: at.others(&["name", "type", "ctx"]) })
+    }
+
+    fn write(&self) -> Value {
+        let (kind, ctx) = match &self.kind {
+            CtxKind::Generic(generic) => ("generic", generic.write()),
+            CtxKind::XdpMd(xdp) => ("xdp_md", xdp.write()),
+            CtxKind::SkBuff(skb) => ("sk_buff", skb.write()),
+            CtxKind::Captured(captured) => ("captured", captured.write()),
+        };
+        let mut value = json!({ "name": self.name, "type": kind, "ctx": ctx });
+        if let Some(value) = value.as_object_mut() {
+            value.extend(self.others.clone());
+        }
+        value
+    }
+
+    /// What the program gets. Captured contexts also want [`Ctx::replay`].
+    pub fn context(&self) -> Box<dyn Context> {
+        match &self.kind {
+            CtxKind::Generic(generic) => Box::new(generic.clone()),
+            CtxKind::XdpMd(xdp) => Box::new(xdp.context()),
+            CtxKind::SkBuff(skb) => Box::new(skb.context()),
+            CtxKind::Captured(captured) => captured.innermost().context(),
+        }
+    }
+
+    /// The hook that answers captured calls, if there are any.
+    pub fn replay(&self, mismatch: Mismatch) -> Option<Replay> {
+        match &self.kind {
+            CtxKind::Captured(captured) => Some(captured.replay(mismatch)),
+            CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) => None,
+        }
+    }
+
+    /// The world that the context wants, if it says.
+    pub fn world(&self) -> Option<World> {
+        match &self.kind {
+            CtxKind::Generic(generic) => world::of(&generic.emulator).ok().flatten(),
+            CtxKind::Captured(captured) => captured.innermost().world(),
+            CtxKind::XdpMd(_) | CtxKind::SkBuff(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = r#"[
+      {"name": "probe", "type": "captured", "extra": 1, "ctx": {
+        "subContext": {"name": "probe", "type": "generic", "ctx": {
+          "registers": {"r1": "args", "r2": "len"},
+          "memory": [
+            {"name": "args", "type": "struct", "value": [{"name": "p", "memory": "p"}, {"name": "len", "memory": "len"}]},
+            {"name": "p", "type": "ptr", "value": {"memory": "data", "offset": 2, "size": 64}},
+            {"name": "data", "type": "block", "value": {"value": "AQIDBA==", "byteorder": "le"}},
+            {"name": "len", "type": "int", "value": {"value": 18446744073709551615, "size": 32}}],
+          "emulator": {"seed": 7, "tasks": [{"pid": 3, "comm": "x"}], "mine": [1]}}},
+        "helperCalls": {"14": [{"helperFn": 14, "params": [], "results": [{"reg": 0, "value": 4294967338}]}]}}},
+      {"name": "frame", "type": "xdp_md", "ctx": {"headroom": 1, "tailroom": 2, "packet": "AAEC",
+        "ingress_ifidx": 3, "rx_queue_idx": 4, "egress_ifidx": 5, "later": {}}},
+      {"name": "skb", "type": "sk_buff", "ctx": {"packet": "AAEC",
+        "sock": {"boundDevIF": 1, "family": 2, "sockType": 1, "protocol": 6, "mark": 9, "priority": 8, "srcPort": 80,
+          "dstPort": 8080, "state": 1, "srcIP4": "10.0.0.1", "dstIP4": "10.0.0.2", "srcIP6": "::1", "dstIP6": "2001:db8::2",
+          "rxQueueMapping": -1},
+        "dev": {"ifIndex": 2}, "flowKeys": {"nhoff": 14}, "mark": 77, "cb": [1, 2, 3, 4, 5], "wireLen": 100}}]"#;
+
+    #[test]
+    fn every_type_round_trips() {
+        let file = CtxFile::read(EXAMPLE).expect("it is good");
+        let expected: Value = serde_json::from_str(EXAMPLE).expect("it is JSON");
+        assert_eq!(file.write(), expected);
+        assert_eq!(CtxFile::read(&file.write().to_string()), Ok(file.clone()));
+        let world = file.contexts[0].world().expect("the context says");
+        assert_eq!((world.seed, world.tasks[0].pid, world.tasks[0].comm.as_str()), (7, 3, "x"));
+        let one = file.contexts[1].write().to_string();
+        let file = CtxFile::read(&one).expect("one is good too");
+        assert!(!file.is_array);
+        assert_eq!(file.write().to_string(), one);
+    }
+
+    #[test]
+    fn bad_input_is_named_with_its_path() {
+        for (text, expected) in [
+            ("{", "not JSON"),
+            ("3", "expected an object, not 3"),
+            (r#"{"type": "x", "ctx": {}}"#, "type: expected generic"),
+            (r#"[{"type": "generic"}]"#, "[0]: there is no \"ctx\""),
+            (r#"{"type": "xdp_md", "ctx": {"packet": "AAE"}}"#, "ctx.packet: 3 characters"),
+            (
+                r#"{"type": "xdp_md", "ctx": {"packet": "", "headroom": -1}}"#,
+                "ctx.headroom: expected a whole number from 0",
+            ),
+            (
+                r#"{"type": "generic", "ctx": {"registers": {"r1": "x"}}}"#,
+                "ctx.registers.r1: there is no memory",
+            ),
+            (
+                r#"{"type": "generic", "ctx": {"registers": {"r6": "x"}}}"#,
+                "ctx.registers.r6: there are the registers",
+            ),
+            (
+                r#"{"type": "generic", "ctx": {"memory": [{"name": "i", "type": "int", "value": {"value": 1, "size": 7}}]}}"#,
+                "ctx.memory[0].value.size: expected a size of 8, 16, 32, 64",
+            ),
+            (
+                r#"{"type": "generic", "ctx": {"memory": [{"name": "s", "type": "struct", "value": [{"memory": "s"}]}]}}"#,
+                "ctx.memory[0]: structures nest at most",
+            ),
+            (
+                r#"{"type": "generic", "ctx": {"memory": [{"name": "p", "type": "ptr", "value": {"memory": "p"}}]}}"#,
+                "ctx.memory[0]: a pointer points at a block or struct",
+            ),
+            (
+                r#"{"type": "generic", "ctx": {"emulator": {"tasks": [{"pid": "x"}]}}}"#,
+                "tasks[0].pid: expected a whole",
+            ),
+            (r#"{"type": "captured", "ctx": {"subContext": null}}"#, "ctx: there is no \"subContext\""),
+            (
+                r#"{"type": "sk_buff", "ctx": {"packet": "", "sock": {"srcIP4": "1.2"}}}"#,
+                "ctx.sock.srcIP4: \"1.2\"",
+            ),
+        ] {
+            let error = CtxFile::read(text).expect_err(text).to_string();
+            assert!(error.contains(expected), "{error} ({text})");
+        }
+    }
+}
