@@ -31,6 +31,14 @@ pub(crate) enum Command {
     /// Show what is in an object file; fails with every reason if it cannot be opened
     #[command(after_help = OBJECT_EXAMPLES)]
     Object(ObjectArgs),
+    /// Run a program once as BPF_PROG_TEST_RUN does, for scripts and comparison with the kernel
+    #[command(after_help = TEST_RUN_EXAMPLES)]
+    TestRun(Box<TestRun>),
+    /// Make context files of a capture, one context for each packet
+    #[command(
+        after_help = "Examples:\n  mimic pcap-to-ctx in.pcap contexts.json\n  mimic pcap-to-ctx in.pcap - --type sk_buff | jq '.[0]'"
+    )]
+    PcapToCtx(PcapToCtx),
     /// List what mimic knows: helpers, kfuncs, maps, program types, instructions
     #[command(after_help = "Examples:\n  mimic list helpers\n  mimic list insns --json")]
     List(List),
@@ -59,6 +67,19 @@ const OBJECT_EXAMPLES: &str = "Examples:
   mimic object prog.bpf.o --json | jq '.programs[].name'
 
 Exit codes: 0 the file was opened; 1 it was not, each reason on a line of standard error.";
+
+const TEST_RUN_EXAMPLES: &str = "F is a file, - for standard input, or hex:BYTES.
+
+Examples:
+  mimic test-run prog.bpf.o --prog xdp_filter --data-in hex:ffffffffffff0200000000010800 --json
+  mimic test-run prog.bpf.o --prog f --set counts=00000000:0100000000000000 --set jumps=00000000:fd:target
+  mimic test-run prog.bpf.o --all --data-in packet.bin
+
+Writes one line of JSON for each program: errno (0, or what the kernel would answer), retval, data_out, ctx_out, insns,
+trace, and maps. The world is an empty network namespace whose lo is down; programs run on CPU 0.
+
+Exit codes: 0 there is an answer, errno included; 1 the object, or a program of it, cannot be loaded; 2 wrong command
+line; 3 the program was stopped ({\"fault\":…}) or needs what is not there ({\"unsupported\":…}).";
 
 #[derive(ClapArgs)]
 pub(crate) struct Disasm {
@@ -138,6 +159,69 @@ pub(crate) struct ObjectArgs {
     pub(crate) json: Json,
 }
 
+#[derive(ClapArgs)]
+pub(crate) struct TestRun {
+    /// The object file
+    pub(crate) object: PathBuf,
+    /// The program; needed if the object has more than one
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub(crate) prog: Option<String>,
+    /// Each program of the object, each in a world of its own
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The packet
+    #[arg(long, value_name = "F")]
+    pub(crate) data_in: Option<String>,
+    /// The context
+    #[arg(long, value_name = "F")]
+    pub(crate) ctx_in: Option<String>,
+    /// How often; the packet goes on as the last run left it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) repeat: u32,
+    /// BPF_F_TEST_* bits
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) flags: u32,
+    /// Set a map's entry first: bytes in hexadecimal, or fd:NAME of a program or map; can be given several times
+    #[arg(long, value_name = "MAP=KEYHEX:VALHEX")]
+    pub(crate) set: Vec<String>,
+    /// Virtual CPUs
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) cpus: u32,
+    /// What random numbers are drawn from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The most instructions that one run may take
+    #[arg(long, value_name = "N", default_value_t = 1_000_000_000)]
+    pub(crate) budget: u64,
+    /// What executes instructions
+    #[arg(long, value_enum, default_value = "interp")]
+    pub(crate) engine: Engine,
+    /// JSON is all that it writes; taken for plainness
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct PcapToCtx {
+    /// The capture
+    pub(crate) pcap: PathBuf,
+    /// The context file; `-` is standard output
+    pub(crate) out: PathBuf,
+    /// The contexts' type
+    #[arg(long = "type", value_enum, default_value = "xdp_md")]
+    pub(crate) kind: CtxType,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CtxType {
+    /// For XDP programs
+    #[value(name = "xdp_md")]
+    XdpMd,
+    /// For tc, socket filter, cgroup and tunnel programs
+    #[value(name = "sk_buff")]
+    SkBuff,
+}
+
 const RUN_EXAMPLES: &str = "Examples:
   mimic run prog.bpf.o --pcap in.pcap                      every packet of a capture
   mimic run prog.bpf.o --pcap in.pcap --out sorted/        one pcapng per verdict
@@ -169,6 +253,9 @@ pub(crate) struct Run {
     /// Write one pcapng for each verdict into this folder: the packets as the program left them, the verdict as comment
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Stop a program that calls a helper with other arguments than a captured context has; without this it is noted
+    #[arg(long, requires = "ctx")]
+    pub(crate) strict: bool,
     /// Print each instruction with the registers that it changed and its source line
     #[arg(long)]
     pub(crate) trace: bool,
@@ -195,6 +282,9 @@ pub(crate) struct Input {
     /// A file that is one packet; `-` is standard input; can be given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Vec<PathBuf>,
+    /// A context file: JSON of one context or several (docs/context.schema.json); `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ctx: Option<PathBuf>,
 }
 
 /// The machine that a program runs on.
@@ -209,9 +299,9 @@ pub(crate) struct Machine {
     /// Virtual CPUs; packets go to them in turn
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) cpus: u32,
-    /// What random numbers are drawn from; the same seed gives the same run
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// What random numbers are drawn from; the same seed gives the same run (0 unless a context says)
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
     /// The most instructions that one run may take
     #[arg(long, value_name = "N", default_value_t = 1_000_000_000)]
     pub(crate) budget: u64,

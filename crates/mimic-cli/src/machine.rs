@@ -49,25 +49,20 @@ pub(crate) struct Settings {
     pub(crate) engine: Engine,
 }
 
-/// Loads an object into a VM of this kind. `epoch_ns` is when the run begins, in nanoseconds since 1970, if the input says.
-pub(crate) fn load(machine: &Machine, object: &Object, epoch_ns: Option<u64>) -> Result<Loaded, Failure> {
+/// Loads an object into a VM of this kind, in this world, with presets.
+pub(crate) fn load(machine: &Machine, object: &Object, mut world: World) -> Result<Loaded, Failure> {
     let Machine { cpus, seed, budget, engine, .. } = *machine;
-    let loaded = load_with(&Settings { cpus, seed, budget, engine }, object, epoch_ns)?;
+    if let Some(seed) = seed {
+        world.seed = seed;
+    }
+    let loaded = load_with(&Settings { cpus, seed: world.seed, budget, engine }, object, world)?;
     preset(machine, &loaded)?;
     Ok(loaded)
 }
 
 /// The same without presets.
-pub(crate) fn load_with(
-    settings: &Settings,
-    object: &Object,
-    epoch_ns: Option<u64>,
-) -> Result<Loaded, Failure> {
+pub(crate) fn load_with(settings: &Settings, object: &Object, world: World) -> Result<Loaded, Failure> {
     check_engine(settings.engine)?;
-    let mut world = World::with_seed(settings.seed);
-    if let Some(epoch_ns) = epoch_ns {
-        world.clock.epoch_ns = epoch_ns.saturating_sub(world.clock.start_ns);
-    }
     let vm = Vm::builder(Linux::new(world))
         .cpus(settings.cpus)
         .seed(settings.seed)

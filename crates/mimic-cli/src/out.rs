@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 /// For what is wrong.
 pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// For what is odd.
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 /// For headings.
 pub(crate) const HEAD: Style = Style::new().bold();
 /// For what is less important.
@@ -23,6 +25,13 @@ pub(crate) fn error(what: &str, code: u8) -> ExitCode {
     // Nobody is there to be told that nobody can be told.
     let _ = writeln!(to, "{ERROR}error{ERROR:#}: {what}");
     code.into()
+}
+
+/// Says what is odd, on standard error.
+pub(crate) fn warning(what: &str) {
+    let mut to = anstream::stderr().lock();
+    // Nobody is there to be told that nobody can be told.
+    let _ = writeln!(to, "{WARNING}warning{WARNING:#}: {what}");
 }
 
 /// A table of text: columns as wide as they need to be, numbers to the right.

@@ -6,7 +6,9 @@ mod completions;
 mod disasm;
 mod list;
 mod object;
+mod pcap_to_ctx;
 mod run;
+mod test_run;
 
 use crate::Done;
 use crate::args::Command;
@@ -18,6 +20,8 @@ pub(crate) fn run(command: Command) -> Done {
         Command::Disasm(args) => disasm::run(&args),
         Command::Btf(args) => btf::run(&args),
         Command::Object(args) => object::run(&args),
+        Command::TestRun(args) => test_run::run(&args),
+        Command::PcapToCtx(args) => pcap_to_ctx::run(&args),
         Command::List(args) => list::run(&args),
         Command::Asm(args) => asm::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -4,26 +4,36 @@ use crate::args::Run;
 use crate::packets::Packets;
 use crate::tracer::Tracer;
 use crate::{Done, Failure, machine, report, report_json};
-use mimic::linux::Linux;
+use mimic::ctx::{Ctx, CtxFile, Mismatch};
+use mimic::linux::{Linux, World};
 use mimic::pcap::{Frame, PacketSink, PacketSource, PcapngWriter};
 use mimic::{MapContents, Report, Runner, Verdict, VerdictKey};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 pub(crate) fn run(args: &Run) -> Done {
     let record_types = record_types(&args.record)?;
     let object = machine::object(&args.object)?;
-    let mut packets = Packets::open(&args.input)?;
-    let loaded = machine::load(&args.machine, &object, packets.first_ns)?;
+    let mut input = Inputs::open(args)?;
+    let loaded = machine::load(&args.machine, &object, input.world()?)?;
     let program = machine::program(&loaded, args.prog.as_deref())?;
     let linked = program.program().linked();
-    let mut context = mimic::AnyPacket::for_program(linked).map_err(Failure::Input)?;
     let mut runner = Runner::new(program)?;
     runner.repeat = args.repeat;
     let mut sinks = args.out.as_deref().map(Sinks::new).transpose()?;
-    run_packets(args, &mut runner, &mut packets, &mut context, sinks.as_mut())?;
+    match &mut input {
+        Inputs::Packets(packets) => {
+            let mut context = mimic::AnyPacket::for_program(linked).map_err(Failure::Input)?;
+            run_packets(args, &mut runner, packets, &mut context, sinks.as_mut())?;
+        }
+        Inputs::Contexts(_, _) if sinks.is_some() => {
+            return Err(Failure::Usage("--out takes packets; contexts of --ctx have none to write".into()));
+        }
+        Inputs::Contexts(_, file) => run_contexts(args, &mut runner, file)?,
+    }
     let report = runner.finish();
     let files = sinks.map_or(Ok(Vec::new()), Sinks::finish)?;
     let maps: Vec<MapContents> = loaded.maps().map(|map| map.contents()).collect::<Result<_, _>>()?;
@@ -31,7 +41,7 @@ pub(crate) fn run(args: &Run) -> Done {
     let text = report::Text {
         loaded: &loaded,
         program: program.program(),
-        input: &packets.name,
+        input: input.name(),
         report: &report,
         maps: &maps,
         trace: &trace,
@@ -49,6 +59,100 @@ pub(crate) fn run(args: &Run) -> Done {
     exit_code(&report)
 }
 
+/// What a program is run on.
+enum Inputs {
+    Packets(Box<Packets>),
+    Contexts(String, CtxFile),
+}
+
+/// The longest context file that is read, in bytes.
+const CTX_LEN_MAX: u64 = 256 << 20;
+
+impl Inputs {
+    fn open(args: &Run) -> Result<Inputs, Failure> {
+        let Some(path) = &args.input.ctx else {
+            return Ok(Inputs::Packets(Box::new(Packets::open(&args.input)?)));
+        };
+        let name = path.display().to_string();
+        let named = |error: String| Failure::Input(format!("{name}: {error}"));
+        let text =
+            String::from_utf8(machine::read(path, CTX_LEN_MAX)?).map_err(|_| named("not UTF-8".into()))?;
+        let file = CtxFile::read(&text).map_err(|error| named(error.to_string()))?;
+        if file.contexts.is_empty() {
+            return Err(named("there is no context in it".into()));
+        }
+        Ok(Inputs::Contexts(name, file))
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Inputs::Packets(packets) => &packets.name,
+            Inputs::Contexts(name, _) => name,
+        }
+    }
+
+    /// The world at the start: as the contexts say, or at the time of the first packet.
+    fn world(&self) -> Result<World, Failure> {
+        match self {
+            Inputs::Packets(packets) => {
+                let mut world = World::default();
+                if let Some(first_ns) = packets.first_ns {
+                    world.clock.epoch_ns = first_ns.saturating_sub(world.clock.start_ns);
+                }
+                Ok(world)
+            }
+            Inputs::Contexts(name, file) => {
+                let mut worlds = file.contexts.iter().map(Ctx::world);
+                let first = worlds.next().flatten();
+                if worlds.any(|world| world.is_some() && world != first) {
+                    let what = "its contexts state different worlds (\"emulator\"); run them one by one";
+                    return Err(Failure::Input(format!("{name}: {what}")));
+                }
+                Ok(first.unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// Where `--trace` writes.
+fn tracer(args: &Run) -> Option<Tracer<BufWriter<Box<dyn Write>>>> {
+    args.trace.then(|| {
+        let to: Box<dyn Write> = match args.json.json {
+            true => Box::new(anstream::stderr()),
+            false => Box::new(anstream::stdout()),
+        };
+        Tracer::new(BufWriter::new(to))
+    })
+}
+
+/// Runs all contexts, and says how calls differ from captured ones.
+fn run_contexts(args: &Run, runner: &mut Runner<'_>, file: &CtxFile) -> Done {
+    let mut tracer = tracer(args);
+    let mismatch = if args.strict { Mismatch::Fail } else { Mismatch::Warn };
+    for ctx in &file.contexts {
+        let mut context = ctx.context();
+        let replay = ctx.replay(mismatch);
+        let warnings = replay.as_ref().map(mimic::ctx::Replay::warnings);
+        let hook = replay.map(|replay| Box::new(replay) as Box<dyn mimic::vm::Hook>);
+        match &mut tracer {
+            None => {
+                runner.context(&mut *context, hook, &mut mimic::vm::NoProbe);
+            }
+            Some(tracer) => {
+                tracer.title(&format!("context {}", ctx.name))?;
+                let verdict = runner.context(&mut *context, hook, tracer);
+                tracer.end(&verdict)?;
+            }
+        }
+        let warnings = warnings
+            .map(|warnings| std::mem::take(&mut *warnings.lock().unwrap_or_else(PoisonError::into_inner)));
+        for warning in warnings.unwrap_or_default() {
+            crate::out::warning(&format!("context {}: {warning}", ctx.name));
+        }
+    }
+    Ok(())
+}
+
 /// Runs all packets; with `--trace` prints what happens.
 fn run_packets(
     args: &Run,
@@ -57,13 +161,7 @@ fn run_packets(
     context: &mut mimic::AnyPacket,
     mut sinks: Option<&mut Sinks>,
 ) -> Done {
-    let mut tracer = args.trace.then(|| {
-        let to: Box<dyn Write> = match args.json.json {
-            true => Box::new(anstream::stderr()),
-            false => Box::new(anstream::stdout()),
-        };
-        Tracer::new(BufWriter::new(to))
-    });
+    let mut tracer = tracer(args);
     let mut frame = Frame::default();
     let name = packets.name.clone();
     while packets.next(&mut frame).map_err(|error| Failure::Input(format!("{name}: {error}")))? {
