@@ -11,7 +11,8 @@ pub(super) const ROWS: &[Helper] = &[
         HelperSpec::new(6, "trace_printk")
             .args(&[arg("fmt", READ), arg("fmt_size", ArgType::Size)])
             .flags(HelperFlags::GPL_ONLY)
-            .since(4, 1),
+            .since(4, 1)
+            .support(ANY_MEMORY),
         trace_printk,
     ),
     Helper::listed(
@@ -38,7 +39,8 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("data_len", ArgType::SizeOrZero),
             ])
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 13),
+            .since(5, 13)
+            .support(ANY_MEMORY),
         snprintf,
     ),
     Helper::new(
@@ -50,10 +52,14 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("data_len", ArgType::SizeOrZero),
             ])
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 16),
+            .since(5, 16)
+            .support(ANY_MEMORY),
         trace_vprintk,
     ),
 ];
+
+const ANY_MEMORY: Support =
+    Support::Partial("%pus reads any guest memory, %p hashes with the seed, %ps and %pS know no symbols");
 
 fn trace_printk(call: &mut Call<'_>, fmt: u64, len: u64, r3: u64, r4: u64, r5: u64) -> HelperResult {
     let fmt = format::read_format(call, fmt, u64::from(len as u32))?;

@@ -45,7 +45,8 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("unsafe_ptr", ArgType::Anything),
             ])
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 5),
+            .since(5, 5)
+            .support(ANY_MEMORY),
         probe_read_user,
     ),
     Helper::new(
@@ -67,7 +68,8 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("unsafe_ptr", ArgType::Anything),
             ])
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 5),
+            .since(5, 5)
+            .support(ANY_MEMORY),
         probe_read_user_str,
     ),
     Helper::new(
@@ -85,7 +87,8 @@ pub(super) const ROWS: &[Helper] = &[
         HelperSpec::new(148, "copy_from_user")
             .args(&[arg("dst", WRITE), arg("size", ArgType::SizeOrZero), arg("user_ptr", ArgType::Anything)])
             .flags(HelperFlags::MIGHT_SLEEP)
-            .since(5, 10),
+            .since(5, 10)
+            .support(ANY_MEMORY),
         copy_from_user,
     ),
     Helper::listed(
@@ -103,6 +106,9 @@ pub(super) const ROWS: &[Helper] = &[
             .support(Support::Refused("needs the address spaces of emulated tasks, which are not there yet")),
     ),
 ];
+
+const ANY_MEMORY: Support =
+    Support::Partial("guest memory is not divided: what is the kernel's can be read as a user's too");
 
 /// The first address that `copy_from_kernel_nofault` may look at, with 47 bits of user space and a page of guard.
 const KERNEL_START: u64 = 1 << 47;
