@@ -102,6 +102,8 @@ fn create(spec: &MapSpec, btf: Option<&Btf>) -> Result<LoadedMap, String> {
 fn fill(loaded: &LoadedMap, maps: &[LoadedMap]) -> Result<(), Errno> {
     match &loaded.spec.contents {
         Contents::Empty => Ok(()),
+        // An arena's: it would have to be mapped.
+        Contents::Data { bytes, .. } if bytes.len() != loaded.map.value_len() => Err(Errno::ENOTSUPP),
         Contents::Data { bytes, frozen } => {
             loaded.map.update(&[0; 4], bytes, 0)?;
             if *frozen { loaded.map.freeze() } else { Ok(()) }
