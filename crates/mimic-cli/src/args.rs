@@ -92,6 +92,8 @@ pub(crate) struct Disasm {
     /// Instructions as hexadecimal bytes instead of an object
     #[arg(long, value_name = "BYTES", conflicts_with = "object")]
     pub(crate) hex: Option<String>,
+    #[command(flatten)]
+    pub(crate) kernel: Kernel,
     /// Without source lines
     #[arg(long)]
     pub(crate) no_source: bool,
@@ -156,6 +158,8 @@ pub(crate) struct ObjectArgs {
     /// The object file
     pub(crate) file: PathBuf,
     #[command(flatten)]
+    pub(crate) kernel: Kernel,
+    #[command(flatten)]
     pub(crate) json: Json,
 }
 
@@ -166,6 +170,8 @@ pub(crate) struct TestRun {
     /// The program; needed if the object has more than one
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
     pub(crate) prog: Option<String>,
+    #[command(flatten)]
+    pub(crate) kernel: Kernel,
     /// Each program of the object, each in a world of its own
     #[arg(long)]
     pub(crate) all: bool,
@@ -287,9 +293,22 @@ pub(crate) struct Input {
     pub(crate) ctx: Option<PathBuf>,
 }
 
+/// The kernel that programs are linked for.
+#[derive(ClapArgs, Default)]
+pub(crate) struct Kernel {
+    /// The kernel's types for CO-RE, an ELF file or BTF as in /sys/kernel/btf/vmlinux; otherwise those of the object itself
+    #[arg(long, value_name = "FILE")]
+    pub(crate) btf: Option<PathBuf>,
+    /// The kernel's configuration for .kconfig externs, a file as in /boot/config-*
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kconfig: Option<PathBuf>,
+}
+
 /// The machine that a program runs on.
 #[derive(ClapArgs)]
 pub(crate) struct Machine {
+    #[command(flatten)]
+    pub(crate) kernel: Kernel,
     /// Set a map's entry before the run; can be given several times
     #[arg(long, value_name = "NAME=KEY:VALUE")]
     pub(crate) map: Vec<String>,

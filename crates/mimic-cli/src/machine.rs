@@ -1,12 +1,13 @@
 //! From files and options to a VM with an object in it, ready to run.
 
 use crate::Failure;
-use crate::args::{Engine, Machine};
+use crate::args::{Engine, Kernel, Machine};
 use mimic::linux::{Linux, World};
-use mimic::object::{Contents, Init, Object};
+use mimic::object::{Contents, Init, Object, Target};
 use mimic::vm::{Limits, Vm};
 use mimic::{LoadExt, Loaded, Runnable};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The longest object file that is read, in bytes.
 const OBJECT_LEN_MAX: u64 = 256 << 20;
@@ -41,6 +42,26 @@ pub(crate) fn read(path: &Path, len_max: u64) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// The longest file of BTF, or with BTF in it, that is read, in bytes.
+const BTF_LEN_MAX: u64 = 1 << 30;
+/// The longest kernel configuration that is read, in bytes.
+const KCONFIG_LEN_MAX: u64 = 16 << 20;
+
+/// The kernel that an object's programs are linked for.
+pub(crate) fn target(kernel: &Kernel, object: &Object) -> Result<Target, Failure> {
+    let mut target = Target { btf: object.btf.clone(), ..Target::default() };
+    if let Some(path) = &kernel.btf {
+        let named = |error: String| Failure::Input(format!("--btf {}: {error}", path.display()));
+        let btf = mimic::read_btf(&read(path, BTF_LEN_MAX)?).map_err(named)?;
+        target.btf = Some(Arc::new(btf));
+    }
+    if let Some(path) = &kernel.kconfig {
+        let text = read(path, KCONFIG_LEN_MAX)?;
+        target.kconfig = Some(Target::parse_kconfig(&String::from_utf8_lossy(&text)));
+    }
+    Ok(target)
+}
+
 /// What a VM is made with.
 pub(crate) struct Settings {
     pub(crate) cpus: u32,
@@ -52,16 +73,22 @@ pub(crate) struct Settings {
 /// Loads an object into a VM of this kind, in this world, with presets.
 pub(crate) fn load(machine: &Machine, object: &Object, mut world: World) -> Result<Loaded, Failure> {
     let Machine { cpus, seed, budget, engine, .. } = *machine;
+    let target = target(&machine.kernel, object)?;
     if let Some(seed) = seed {
         world.seed = seed;
     }
-    let loaded = load_with(&Settings { cpus, seed: world.seed, budget, engine }, object, world)?;
+    let loaded = load_with(&Settings { cpus, seed: world.seed, budget, engine }, object, &target, world)?;
     preset(machine, &loaded)?;
     Ok(loaded)
 }
 
 /// The same without presets.
-pub(crate) fn load_with(settings: &Settings, object: &Object, world: World) -> Result<Loaded, Failure> {
+pub(crate) fn load_with(
+    settings: &Settings,
+    object: &Object,
+    target: &Target,
+    world: World,
+) -> Result<Loaded, Failure> {
     check_engine(settings.engine)?;
     let vm = Vm::builder(Linux::new(world))
         .cpus(settings.cpus)
@@ -70,7 +97,7 @@ pub(crate) fn load_with(settings: &Settings, object: &Object, world: World) -> R
         .limits(Limits { insns_max: settings.budget, ..Limits::default() })
         .build()
         .map_err(|error| Failure::Input(error.to_string()))?;
-    Ok(vm.load(object)?)
+    Ok(vm.load_for(object, target)?)
 }
 
 /// The longest file of presets that is read, in bytes.

@@ -71,8 +71,9 @@ impl Text<'_> {
         writeln!(to)?;
         writeln!(
             to,
-            "  {} packets{repeated} in {}: {HEAD}{ns:.0} ns{HEAD:#} and {insns:.0} instructions a packet",
+            "  {} packet{}{repeated} in {}: {HEAD}{ns:.0} ns{HEAD:#} and {insns:.0} instructions a packet",
             grouped(packets),
+            if packets == 1 { "" } else { "s" },
             duration(report.time),
         )
     }

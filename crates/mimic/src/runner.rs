@@ -107,6 +107,8 @@ pub struct Report {
     pub time: Duration,
     /// The first faults and refusals, each different one once: the packet, from 1, and what happened.
     pub stops: Vec<(u64, Verdict)>,
+    /// Callbacks of timers and work that were stopped by a fault, between packets.
+    pub timer_faults: u64,
     /// Records of ring buffers by the map's index in the object.
     pub records: BTreeMap<usize, Records>,
 }
@@ -233,7 +235,12 @@ impl<'a> Runner<'a> {
         // Captures of several interfaces can go back in time; the clock cannot.
         let now_ns = self.start_ns.saturating_add(time_ns.saturating_sub(first_ns));
         if now_ns > linux.clock().now_ns() {
-            linux.clock().set_ns(now_ns);
+            let advanced = linux.advance_to(self.loaded.vm(), now_ns);
+            if let Err(RunError::Fault(fault)) = advanced {
+                self.report.timer_faults += 1;
+                let verdict = Verdict::Faulted(fault.clone());
+                self.keep_stop(&verdict, |stop| same_fault(stop, &fault));
+            }
         }
     }
 
@@ -253,8 +260,7 @@ impl<'a> Runner<'a> {
         let key = match verdict {
             Verdict::Returned(retval, name) => VerdictKey::Returned(*retval, *name),
             Verdict::Faulted(fault) => {
-                let known = |stop: &(u64, Verdict)| matches!(&stop.1, Verdict::Faulted(known) if known.pc == fault.pc && known.program == fault.program);
-                self.keep_stop(verdict, known);
+                self.keep_stop(verdict, |stop| same_fault(stop, fault));
                 VerdictKey::Faulted
             }
             Verdict::Refused(why) => {
@@ -292,4 +298,9 @@ impl<'a> Runner<'a> {
             records.kept.extend(taken.into_iter().take(room).map(|bytes| Record { packet, bytes }));
         }
     }
+}
+
+/// Whether a stop is a fault at the same place.
+fn same_fault(stop: &(u64, Verdict), fault: &Fault) -> bool {
+    matches!(&stop.1, Verdict::Faulted(known) if known.pc == fault.pc && known.program == fault.program)
 }

@@ -6,7 +6,7 @@ use crate::{Done, Failure, machine};
 use mimic::HelperNames;
 use mimic::abi::disasm::{Line, Style, disassemble};
 use mimic::abi::{ByteOrder, Insn, RawInsn};
-use mimic::object::{Object, Program, RefTarget, Target};
+use mimic::object::{Object, Program, RefTarget};
 use std::io::{BufWriter, Write};
 
 pub(crate) fn run(args: &Disasm) -> Done {
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &Disasm) -> Done {
     }
     let Some(path) = &args.object else { return Ok(()) };
     let object = machine::object(path)?;
-    let target = Target { btf: object.btf.clone(), ..Target::default() };
+    let target = machine::target(&args.kernel, &object)?;
     let wanted = |name: &str| args.prog.as_ref().is_none_or(|wanted| wanted == name);
     if let Some(name) = args.prog.as_ref().filter(|name| object.program(name).is_none()) {
         let names: Vec<&str> = object.programs.iter().map(|program| program.name.as_str()).collect();

@@ -3,7 +3,8 @@
 use crate::Done;
 use crate::args::{List, Listing};
 use crate::out::Table;
-use mimic::abi::{HelperSpec, MapType, ProgType, isa};
+use mimic::abi::{HelperSpec, MapOps, MapTypeSpec, ProgTypeSpec, isa};
+use mimic::linux::{maps, progs};
 use mimic::vm::{Emulator, Helper};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -19,8 +20,14 @@ pub(crate) fn run(args: &List) -> Done {
             let row = |row: &Helper| helper(row).split_off(1);
             (&["KFUNC", "SINCE", "SUPPORT", "PROTOTYPE", "NOTE"], linux.kfuncs().map(row).collect())
         }
-        Listing::Maps => (&[">ID", "MAP TYPE", "SPELLING"], MapType::ALL.iter().map(map).collect()),
-        Listing::Progs => (&[">ID", "PROGRAM TYPE", "SPELLING"], ProgType::ALL.iter().map(prog).collect()),
+        Listing::Maps => {
+            let head = &[">ID", "MAP TYPE", "SINCE", "SUPPORT", "PROGRAMS", "USERS", "NOTE"];
+            (head, maps::ROWS.iter().map(map).collect())
+        }
+        Listing::Progs => {
+            let head = &[">ID", "PROGRAM TYPE", "SINCE", "SUPPORT", "TEST-RUN", "CONTEXT", "ABOUT", "NOTE"];
+            (head, progs::PROG_TYPES.iter().map(prog).collect())
+        }
         Listing::Insns => (&["OPCODE", "NAME", "SYNTAX", "GROUP", "SINCE"], isa::rows().map(insn).collect()),
     };
     let wanted = |row: &&Vec<String>| {
@@ -55,12 +62,31 @@ fn helper(row: &Helper) -> Vec<String> {
     vec![id.to_string(), name, since.to_string(), support.word().into(), prototype, support.note().into()]
 }
 
-fn map(ty: &MapType) -> Vec<String> {
-    vec![ty.id().to_string(), ty.word().into(), ty.name().into()]
+fn map(row: &MapTypeSpec) -> Vec<String> {
+    let words = |ops: MapOps| ops.words().collect::<Vec<_>>().join(" ");
+    let MapTypeSpec { kind, since, support, prog_ops, user_ops, .. } = row;
+    vec![
+        kind.id().to_string(),
+        kind.word().into(),
+        since.to_string(),
+        support.word().into(),
+        words(*prog_ops),
+        words(*user_ops),
+        support.note().into(),
+    ]
 }
 
-fn prog(ty: &ProgType) -> Vec<String> {
-    vec![ty.id().to_string(), ty.word().into(), ty.name().into()]
+fn prog(row: &ProgTypeSpec) -> Vec<String> {
+    vec![
+        row.prog_type.id().to_string(),
+        row.prog_type.word().into(),
+        row.since.to_string(),
+        row.support.word().into(),
+        if row.test_run { "yes" } else { "no" }.into(),
+        row.context.map_or("-".into(), |layout| layout.name.into()),
+        row.about.into(),
+        row.support.note().into(),
+    ]
 }
 
 fn insn(row: &isa::InsnRow) -> Vec<String> {

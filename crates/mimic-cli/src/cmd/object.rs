@@ -3,13 +3,13 @@
 use crate::args::ObjectArgs;
 use crate::out::{BAD, DIM, HEAD, Table};
 use crate::{Done, Failure, machine};
-use mimic::object::{Extern, ExternKind, MapSpec, Object, ProgramSpec, Target};
+use mimic::object::{Extern, ExternKind, MapSpec, Object, ProgramSpec};
 use serde_json::{Value, json};
 use std::io::Write;
 
 pub(crate) fn run(args: &ObjectArgs) -> Done {
     let object = machine::object(&args.file)?;
-    let target = Target { btf: object.btf.clone(), ..Target::default() };
+    let target = machine::target(&args.kernel, &object)?;
     let linked: Vec<Result<usize, String>> = object
         .programs
         .iter()
@@ -24,15 +24,14 @@ pub(crate) fn run(args: &ObjectArgs) -> Done {
     } else {
         text(&mut to, &args.file.display().to_string(), &object, &linked)?;
     }
-    let errors: Vec<String> = object
-        .programs
-        .iter()
-        .zip(&linked)
-        .filter_map(|(spec, linked)| Some((spec, linked.as_ref().err()?)))
-        .flat_map(|(spec, errors)| {
-            errors.lines().map(|line| format!("program {}: {line}", spec.name)).collect::<Vec<_>>()
-        })
-        .collect();
+    let mut errors = Vec::new();
+    for (spec, linked) in object.programs.iter().zip(&linked) {
+        for line in linked.as_ref().err().into_iter().flat_map(|errors| errors.lines()) {
+            let line = format!("program {}: {line}", spec.name);
+            // What a kernel's types do not have is no fault of the file.
+            if line.contains("CO-RE: ") { crate::out::warning(&line) } else { errors.push(line) }
+        }
+    }
     match errors.is_empty() {
         true => Ok(()),
         false => Err(Failure::Input(errors.join("\n       "))),

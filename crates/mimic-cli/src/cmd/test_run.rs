@@ -72,7 +72,12 @@ fn run_one(
 ) -> Result<(Value, bool), Failure> {
     let settings =
         machine::Settings { cpus: args.cpus, seed: args.seed, budget: args.budget, engine: args.engine };
-    let loaded = machine::load_with(&settings, object, World::with_seed(args.seed))?;
+    let loaded = machine::load_with(
+        &settings,
+        object,
+        &machine::target(&args.kernel, object)?,
+        World::with_seed(args.seed),
+    )?;
     let program = machine::program(&loaded, name)?;
     for text in &args.set {
         set(&loaded, text)?;
