@@ -30,10 +30,15 @@ pub enum CtxAccess {
     ReadWrite,
     /// Read and write the whole field at its own size only.
     Whole,
+    /// Read parts, write the whole field, of which the kernel keeps 16 bits; writes of more than `max` change nothing.
+    ReadWriteU16 {
+        /// The largest number whose write counts.
+        max: u32,
+    },
 }
 
 /// A context structure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq)]
 pub struct CtxLayout {
     /// The structure's UAPI name: `xdp_md`, `__sk_buff`, ….
     pub name: &'static str,
@@ -41,6 +46,14 @@ pub struct CtxLayout {
     pub size: u32,
     /// Its fields by rising offset; gaps are not accessible.
     pub fields: &'static [CtxField],
+}
+
+impl PartialEq for CtxLayout {
+    /// Layouts are tables, and mostly the same one: looked at only if they are not.
+    fn eq(&self, other: &CtxLayout) -> bool {
+        let same = core::ptr::eq(self.fields, other.fields) || self.fields == other.fields;
+        same && (self.name, self.size) == (other.name, other.size)
+    }
 }
 
 impl CtxLayout {
@@ -66,7 +79,7 @@ impl CtxLayout {
             CtxAccess::None => false,
             CtxAccess::ReadWhole => whole && !write,
             CtxAccess::Read => part && !write,
-            CtxAccess::ReadWriteWhole => {
+            CtxAccess::ReadWriteWhole | CtxAccess::ReadWriteU16 { .. } => {
                 if write {
                     whole
                 } else {
@@ -75,6 +88,15 @@ impl CtxLayout {
             }
             CtxAccess::ReadWrite => part,
             CtxAccess::Whole => whole,
+        }
+    }
+
+    /// What is kept of a value that a program writes at `off`, which it may; none if the write changes nothing.
+    pub fn kept(&self, off: u32, value: u64) -> Option<u64> {
+        match self.field_at(off).map(|field| field.access) {
+            Some(CtxAccess::ReadWriteU16 { max }) if value as u32 > max => None,
+            Some(CtxAccess::ReadWriteU16 { .. }) => Some(value & 0xffff),
+            Some(_) | None => Some(value),
         }
     }
 }

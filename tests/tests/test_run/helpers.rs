@@ -448,6 +448,30 @@ fn xdp_frames() {
     });
 }
 
+/// Fields of which the kernel keeps half, or that it does not always write.
+#[test]
+fn short_fields() {
+    in_netns(|differences| {
+        for (off, value) in
+            product(&[&[12, 44, 72, 8, 32], &[0, 5, 0xfffe, 0xffff, 0x1_0000, 0x1_2345, 0x7fff_ffff]])
+                .into_iter()
+                .map(|row| (row[0], row[1]))
+        {
+            let again =
+                format!("r7 = *(u32 *)(r6 + {off}); r0 = *(u16 *)(r6 + {off}); *(u64 *)(r6 + 152) = r7; ");
+            let first = format!("r7 = 9; *(u32 *)(r6 + {off}) = r7; ");
+            let reg = format!("{first} r7 = {value}; *(u32 *)(r6 + {off}) = r7; {again}");
+            tc(differences, &reg, &ip_frames()[..1], 0);
+            tc(
+                differences,
+                &format!("{first} *(u32 *)(r6 + {off}) = {value}; {again}"),
+                &ip_frames()[..1],
+                0,
+            );
+        }
+    });
+}
+
 /// Legacy loads, at sizes and offsets around all edges, of the types that have them.
 #[test]
 fn legacy_loads() {

@@ -14,7 +14,6 @@ pub(crate) use sk_buff::{SLACK, csum_diff, csum_fold, csum_partial};
 pub use xdp_buff::{FRAGS_MAX, HEADROOM, XdpBuff};
 pub(crate) use xdp_buff::{FRAME_HEADER_LEN, hard_end};
 
-use crate::progs::{SkbContext, XdpContext};
 use mimic_abi::Errno;
 use mimic_vm::Call;
 
@@ -25,7 +24,7 @@ pub const SHARED_INFO_LEN: u32 = 320;
 /// The longest packet that a context takes, in bytes: what captures hold.
 pub const PACKET_LEN_MAX: usize = 256 << 10;
 
-/// A packet's bytes, wherever they lie: what dynptrs and byte helpers work on. Offsets count from the packet's first byte.
+/// A packet's bytes, wherever they lie: what byte helpers work on. Offsets count from the packet's first byte.
 pub trait PacketBytes {
     /// Bytes of the packet, fragments included.
     fn len(&self) -> u32;
@@ -40,21 +39,6 @@ pub trait PacketBytes {
 
     /// Copies bytes in; false, and nothing copied, if they are not all there.
     fn write(&self, off: u32, from: &[u8]) -> bool;
-
-    /// The guest address of `len` bytes that lie in one piece; none if they do not, or are not all there.
-    fn slice(&self, off: u32, len: u32) -> Option<u64>;
-
-    /// Whether programs may write the bytes in place through a slice.
-    fn is_writable(&self) -> bool;
-}
-
-/// The packet of the running program, if its context has one.
-pub fn packet<'c>(call: &'c mut Call<'_>) -> Option<&'c mut dyn PacketBytes> {
-    // Asked twice: a borrow that is returned on one branch only is not given back on the other.
-    if call.context::<XdpContext>().is_some() {
-        return call.context::<XdpContext>()?.buff_mut().map(|buff| buff as &mut dyn PacketBytes);
-    }
-    call.context::<SkbContext>()?.buff_mut().map(|buff| buff as &mut dyn PacketBytes)
 }
 
 /// What a call answers when its context is not the one that the program type has: `EINVAL`, or rather a fault that says so.

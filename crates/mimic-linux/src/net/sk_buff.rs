@@ -58,7 +58,6 @@ pub struct SkBuff {
     pub(crate) gso_size: u16,
     pub(crate) gso_segs: u16,
     pub(crate) tstamp_type: u8,
-    pub(crate) writable: bool,
 }
 
 impl SkBuff {

@@ -221,18 +221,6 @@ impl PacketBytes for XdpBuff {
         }
         true
     }
-
-    fn slice(&self, off: u32, len: u32) -> Option<u64> {
-        if !self.has(off, len as usize) {
-            return None;
-        }
-        let (region, at, part) = self.pieces(off, len).next().unwrap_or((&self.linear, self.data + off, 0));
-        (part == len).then(|| region.base() + u64::from(at))
-    }
-
-    fn is_writable(&self) -> bool {
-        true
-    }
 }
 
 /// Where the linear part of a frame of this many bytes ends.

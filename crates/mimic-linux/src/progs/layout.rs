@@ -15,6 +15,10 @@ const H: CtxAccess = CtxAccess::ReadWhole;
 const O: CtxAccess = CtxAccess::Whole;
 /// Read and write parts.
 const B: CtxAccess = CtxAccess::ReadWrite;
+/// Read parts, write the whole, of which 16 bits are kept.
+const S: CtxAccess = CtxAccess::ReadWriteU16 { max: u32::MAX };
+/// The same, but 65535 means that there is no queue, and is not written.
+const Q: CtxAccess = CtxAccess::ReadWriteU16 { max: 0xfffe };
 /// Nothing.
 const N: CtxAccess = CtxAccess::None;
 
@@ -25,7 +29,7 @@ const SK_BUFF: [Row; 41] = [
     ("len", 0, 4, [R, R, R, R, N]),
     ("pkt_type", 4, 4, [R, R, R, R, N]),
     ("mark", 8, 4, [R, W, W, W, N]),
-    ("queue_mapping", 12, 4, [R, W, R, R, N]),
+    ("queue_mapping", 12, 4, [R, Q, R, R, N]),
     ("protocol", 16, 4, [R, R, R, R, N]),
     ("vlan_present", 20, 4, [R, R, R, R, N]),
     ("vlan_tci", 24, 4, [R, R, R, R, N]),
@@ -33,10 +37,10 @@ const SK_BUFF: [Row; 41] = [
     ("priority", 32, 4, [R, W, W, W, N]),
     ("ingress_ifindex", 36, 4, [R, R, R, R, N]),
     ("ifindex", 40, 4, [R, R, R, R, N]),
-    ("tc_index", 44, 4, [R, W, R, R, N]),
+    ("tc_index", 44, 4, [R, S, R, R, N]),
     ("cb", 48, 20, [B, B, B, B, N]),
     ("hash", 68, 4, [R, R, R, R, N]),
-    ("tc_classid", 72, 4, [N, W, N, N, N]),
+    ("tc_classid", 72, 4, [N, S, N, N, N]),
     ("data", 76, 4, [N, H, H, H, H]),
     ("data_end", 80, 4, [N, H, H, H, H]),
     ("napi_id", 84, 4, [R, R, R, R, N]),

@@ -247,7 +247,6 @@ impl SkbContext {
             gso_size: self.fields.gso_size,
             gso_segs: self.fields.gso_segs,
             tstamp_type: self.fields.tstamp_type,
-            writable: access == Access::ReadWrite,
             region,
             md,
         };

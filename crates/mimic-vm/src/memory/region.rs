@@ -152,6 +152,14 @@ impl RegionInfo {
         fits && right && field
     }
 
+    /// What is kept of a value that a program writes at `off`, which it may; none if the write changes nothing.
+    pub(crate) fn kept(&self, off: u32, value: u64) -> Option<u64> {
+        match &self.layout {
+            Layout::Fields(layout) => layout.kept(off, value),
+            Layout::Bytes(_) | Layout::Slab { .. } | Layout::Custom(_) => Some(value),
+        }
+    }
+
     /// The first byte of the range that was never written, when that is tracked.
     pub(crate) fn first_unwritten(&self, off: u32, len: u32) -> Option<u32> {
         let shadow = self.shadow.as_ref()?;

@@ -98,8 +98,14 @@ impl View {
 
     /// Writes a number in guest byte order.
     pub fn store(&self, addr: u64, size: Size, value: u64) -> Result<(), AccessError> {
-        let addr = self.check(addr, size.bytes() as u64, true)?;
-        self.memory.store_at(addr, size, value);
+        let len = size.bytes() as u64;
+        let Some((region, off)) = self.find(addr, len, true) else {
+            return Err(self.error(addr, len, true));
+        };
+        region.set_written(off, len as u32, true);
+        if let Some(value) = region.kept(off, value) {
+            self.memory.store_at(addr as u32, size, value);
+        }
         Ok(())
     }
 

@@ -91,13 +91,4 @@ impl PacketBytes for SkBuff {
         }
         there
     }
-
-    fn slice(&self, off: u32, len: u32) -> Option<u64> {
-        let there = u64::from(off) + u64::from(len) <= u64::from(self.head_len);
-        there.then(|| self.region.base() + u64::from(self.data + off))
-    }
-
-    fn is_writable(&self) -> bool {
-        self.writable
-    }
 }
