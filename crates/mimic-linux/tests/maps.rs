@@ -66,7 +66,7 @@ fn a_program_counts_in_an_array() {
     let vm = vm();
     let array = map(&vm, MapType::Array, 4, 8, 3);
     for _ in 0..5 {
-        assert_eq!(run(&vm, LOOKUP_U32, &[array.clone()]), 0);
+        assert_eq!(run(&vm, LOOKUP_U32, std::slice::from_ref(&array)), 0);
     }
     assert_eq!(array.lookup_copy(&1u32.to_le_bytes(), 0), Ok(5u64.to_le_bytes().to_vec()));
     assert_eq!(array.lookup_copy(&3u32.to_le_bytes(), 0), Err(Errno::ENOENT));
@@ -80,7 +80,7 @@ fn a_program_counts_in_a_hash() {
     for flags in [0, NO_PREALLOC] {
         let hash =
             vm.create_map(&MapSpec { map_flags: flags, ..spec(MapType::Hash, 4, 8, 2) }).expect("valid");
-        assert_eq!(run(&vm, LOOKUP_U32, &[hash.clone()]), 0);
+        assert_eq!(run(&vm, LOOKUP_U32, std::slice::from_ref(&hash)), 0);
         let (one, two, three) = (1u32.to_le_bytes(), 2u32.to_le_bytes(), 3u32.to_le_bytes());
         assert_eq!(hash.lookup_copy(&one, 0), Err(Errno::ENOENT));
         assert_eq!(hash.update_copy(&one, &[0; 8], 2), Err(Errno::ENOENT));
@@ -88,7 +88,7 @@ fn a_program_counts_in_a_hash() {
         assert_eq!(hash.update_copy(&two, &[0; 8], 0), Ok(()));
         assert_eq!(hash.update_copy(&three, &[0; 8], 0), Err(Errno::E2BIG));
         for _ in 0..5 {
-            assert_eq!(run(&vm, LOOKUP_U32, &[hash.clone()]), 0);
+            assert_eq!(run(&vm, LOOKUP_U32, std::slice::from_ref(&hash)), 0);
         }
         assert_eq!(hash.lookup_copy(&one, 0), Ok(5u64.to_le_bytes().to_vec()));
         assert_eq!(hash.update_copy(&one, &[9; 8], 0), Ok(()), "of a full map");
@@ -104,7 +104,7 @@ fn a_program_counts_in_a_hash() {
 fn each_cpu_counts_for_itself() {
     let vm = vm();
     let array = map(&vm, MapType::PercpuArray, 4, 8, 3);
-    let counter = program(&vm, LOOKUP_U32, &[array.clone()]);
+    let counter = program(&vm, LOOKUP_U32, std::slice::from_ref(&array));
     for cpu in [0, 1, 1] {
         run_on(&vm, cpu, &counter);
     }
@@ -159,7 +159,7 @@ fn ring_buffer_records_wrap() {
         r0 = 0
         exit
     ";
-    let writer = program(&vm, text, &[ring.clone()]);
+    let writer = program(&vm, text, std::slice::from_ref(&ring));
     let records =
         (&*ring.map as &dyn std::any::Any).downcast_ref::<LinuxMap<Ringbuf>>().expect("a ring buffer");
     for _ in 0..10 {
@@ -180,10 +180,10 @@ fn tail_calls_go_through_the_array() {
     let last = program(&vm, "r0 = 42\nexit", &[]);
     array.set_program(&1u32.to_le_bytes(), &last, 0).expect("a slot");
     let text = "r2 = 0xffff ll\nr3 = 1\ncall 12\nr0 = 0\nexit";
-    assert_eq!(run(&vm, text, &[array.clone()]), 42);
+    assert_eq!(run(&vm, text, std::slice::from_ref(&array)), 42);
     assert_eq!(array.lookup_copy(&1u32.to_le_bytes(), 0), Ok(last.id().to_le_bytes().to_vec()));
     array.delete_key(&1u32.to_le_bytes()).expect("it is there");
-    assert_eq!(run(&vm, text, &[array.clone()]), 0);
+    assert_eq!(run(&vm, text, std::slice::from_ref(&array)), 0);
     let programs =
         (&*array.map as &dyn std::any::Any).downcast_ref::<LinuxMap<ProgArray>>().expect("a program array");
     assert!(programs.ops().program(1).is_none());
@@ -247,7 +247,7 @@ fn a_program_drains_what_a_user_wrote() {
     ];
     refs.sort_by_key(|reference| reference.pc);
     let linked = Program { refs, ..Program::from_code("drain", code, ByteOrder::Little) };
-    let drain = vm.add(linked, &[ring.clone()]).unwrap_or_else(|error| panic!("{error}"));
+    let drain = vm.add(linked, std::slice::from_ref(&ring)).unwrap_or_else(|error| panic!("{error}"));
     let records = ops::<UserRingbuf>(&ring);
     for round in 0..200u64 {
         for record in [&[1u8; 100][..], &[2; 1000], &[9; 3], &[4; 300]] {
@@ -461,7 +461,7 @@ fn for_each_meets_what_it_deletes() {
         let code = assemble(text, &()).unwrap_or_else(|errors| panic!("{errors:?}")).slots;
         let refs = vec![Ref { pc: 0, target: RefTarget::Map(0) }, Ref { pc: 2, target: RefTarget::Func(8) }];
         let linked = Program { refs, ..Program::from_code("walk", code, ByteOrder::Little) };
-        let walk = vm.add(linked, &[hash.clone()]).unwrap_or_else(|error| panic!("{error}"));
+        let walk = vm.add(linked, std::slice::from_ref(&hash)).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(run_on(&vm, 0, &walk).r0, 32);
         assert_eq!(run_on(&vm, 0, &walk).r0, 0);
     }
@@ -484,7 +484,7 @@ fn for_each_meets_what_it_deletes() {
     let code = assemble(text, &()).unwrap_or_else(|errors| panic!("{errors:?}")).slots;
     let refs = vec![Ref { pc: 0, target: RefTarget::Map(0) }, Ref { pc: 2, target: RefTarget::Func(8) }];
     let linked = Program { refs, ..Program::from_code("walk", code, ByteOrder::Little) };
-    let walk = vm.add(linked, &[array.clone()]).unwrap_or_else(|error| panic!("{error}"));
+    let walk = vm.add(linked, std::slice::from_ref(&array)).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(run_on(&vm, 0, &walk).r0, 4);
     let values: Vec<u8> =
         (0..5u32).map(|n| array.lookup_copy(&n.to_le_bytes(), 0).expect("there")[0]).collect();

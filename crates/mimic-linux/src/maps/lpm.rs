@@ -6,13 +6,13 @@
 
 use super::array::value_access;
 use super::front::{LinuxMap, Ops};
-use super::pool::Pool;
 use super::{Maker, SLOTS_MAX, word, word_bytes};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use mimic_abi::uapi::update_flags::{BPF_EXIST, BPF_NOEXIST};
 use mimic_abi::{ByteOrder, Errno};
 use mimic_vm::memory::{Layout, Part, zeroed64};
 use mimic_vm::{Map, MapError, Region};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// `BPF_MAP_TYPE_LPM_TRIE`.
@@ -27,7 +27,6 @@ pub struct LpmTrie {
     /// Words of a key's data.
     words: usize,
     nodes: Box<[AtomicU64]>,
-    pool: Pool,
     /// The root node plus 1.
     root: AtomicU32,
     /// Odd while a writer is at work.
@@ -38,6 +37,12 @@ pub struct LpmTrie {
 struct Writer {
     /// Nodes that are keys.
     entries: u32,
+    /// Nodes that were taken out, the longest ago first.
+    free: VecDeque<u32>,
+    /// From here on no node was ever used.
+    fresh: u32,
+    /// How many nodes there are.
+    nodes: u32,
 }
 
 /// Where a node hangs.
@@ -53,6 +58,9 @@ const PREFIX: usize = 1;
 const DATA: usize = 2;
 /// A node that is no key: it has two children. The kernel's `LPM_TREE_NODE_FLAG_IM`.
 const INTERMEDIATE: u64 = 1 << 32;
+/// How many nodes are kept unused as long as others are to be had: the kernel, too, uses a node again only when no program can
+/// know its value any more.
+const GRACE: u32 = 64;
 /// How often a lookup tries without the lock.
 const TRIES: u32 = 64;
 /// Words of the longest key: 256 bytes.
@@ -68,7 +76,7 @@ impl LpmTrie {
         let stride = spec.value_size.checked_next_multiple_of(8).unwrap_or(u32::MAX);
         let room = (VALUE_BYTES_MAX / u64::from(stride)).clamp(2, u64::from(SLOTS_MAX)) as u32;
         // As many intermediate nodes as keys, at most.
-        let slots = spec.max_entries.saturating_mul(2).min(room);
+        let slots = spec.max_entries.saturating_mul(2).saturating_add(GRACE).min(room);
         let part = Part { off: 0, len: spec.value_size, access: value_access(spec) };
         let layout = Layout::Slab { stride, parts: [part].into() };
         let values = maker.region("value", u64::from(slots) * u64::from(stride), layout)?;
@@ -82,10 +90,9 @@ impl LpmTrie {
             data_len,
             words,
             nodes: zeroed64(slots as usize * (DATA + words)),
-            pool: Pool::new(slots),
             root: AtomicU32::new(0),
             changes: AtomicU32::new(0),
-            writer: Mutex::new(Writer { entries: 0 }),
+            writer: Mutex::new(Writer { entries: 0, free: VecDeque::new(), fresh: 0, nodes: slots }),
         };
         Ok(LinuxMap::make(spec, spec.value_size as usize, trie))
     }
@@ -235,8 +242,8 @@ impl LpmTrie {
     }
 
     /// A node that nothing leads to yet. Lookups that are still on its last life see the change count move.
-    fn new_node(&self, prefix: u64, words: &[u64], children: u64) -> Result<u32, Errno> {
-        let node = self.pool.take().ok_or(Errno::ENOMEM)?;
+    fn new_node(&self, writer: &mut Writer, prefix: u64, words: &[u64], children: u64) -> Result<u32, Errno> {
+        let node = writer.take().ok_or(Errno::ENOMEM)?;
         self.set_node(node, CHILDREN, children);
         self.set_node(node, PREFIX, prefix);
         for (at, word) in words.iter().enumerate() {
@@ -276,45 +283,38 @@ impl LpmTrie {
         } else {
             writer.entries += 1;
         }
-        let added = self.change(|| self.link(link, old, replaced, common, (len, words), value));
+        let added = self.change(|| {
+            let children = replaced.map_or(0, |node| self.node(node, CHILDREN));
+            let new = self.new_node(&mut writer, u64::from(len), words, children)?;
+            self.values.write(self.off(new), value);
+            self.hang(&mut writer, new, link, common)
+        });
         if added.is_err() {
             writer.entries -= u32::from(!replaced.is_some_and(|node| self.is_key(node)));
         }
         added
     }
 
-    /// Hangs a new node for the key at `link`: instead of, above or beside the node that is there.
-    fn link(
-        &self,
-        link: Link,
-        old: Option<u32>,
-        replaced: Option<u32>,
-        common: u32,
-        (len, words): (u32, &[u64]),
-        value: &[u8],
-    ) -> Result<(), Errno> {
-        let children = replaced.map_or(0, |node| self.node(node, CHILDREN));
-        let new = self.new_node(u64::from(len), words, children)?;
-        self.values.write(self.off(new), value);
-        match (old, replaced) {
-            (None, _) => self.set_link(link, Some(new)),
-            (Some(_), Some(node)) => {
-                self.set_link(link, Some(new));
-                self.pool.give_back(node);
-            }
-            (Some(node), None) if common == len => {
-                self.set_link(Link::Child(new, self.bit_of(node, common)), Some(node));
-                self.set_link(link, Some(new));
-            }
-            (Some(node), None) => {
-                let data: Vec<u64> = (0..self.words).map(|at| self.node(node, DATA + at)).collect();
-                let fork = self.new_node(u64::from(common) | INTERMEDIATE, &data, 0);
-                let fork = fork.inspect_err(|_| self.pool.give_back(new))?;
-                let right = bit(words, common);
-                self.set_link(Link::Child(fork, right), Some(new));
-                self.set_link(Link::Child(fork, !right), Some(node));
-                self.set_link(link, Some(fork));
-            }
+    /// Hangs a new node at `link`: instead of, above or beside the node that is there and has `common` bits in common with it.
+    fn hang(&self, writer: &mut Writer, new: u32, link: Link, common: u32) -> Result<(), Errno> {
+        let Some(old) = self.node_at(link) else {
+            self.set_link(link, Some(new));
+            return Ok(());
+        };
+        if self.prefix(old) == common {
+            self.set_link(link, Some(new));
+            writer.free.push_back(old);
+        } else if self.prefix(new) == common {
+            self.set_link(Link::Child(new, self.bit_of(old, common)), Some(old));
+            self.set_link(link, Some(new));
+        } else {
+            let data: Vec<u64> = (0..self.words).map(|at| self.node(old, DATA + at)).collect();
+            let fork = self.new_node(writer, u64::from(common) | INTERMEDIATE, &data, 0);
+            let fork = fork.inspect_err(|_| writer.free.push_back(new))?;
+            let right = self.bit_of(new, common);
+            self.set_link(Link::Child(fork, right), Some(new));
+            self.set_link(Link::Child(fork, !right), Some(old));
+            self.set_link(link, Some(fork));
         }
         Ok(())
     }
@@ -334,12 +334,12 @@ impl LpmTrie {
                 (None, None, Some((above, parent))) if !self.is_key(parent) => {
                     let Link::Child(_, side) = link else { return };
                     self.set_link(above, self.child(parent, !side));
-                    self.pool.give_back(parent);
-                    self.pool.give_back(node);
+                    writer.free.push_back(parent);
+                    writer.free.push_back(node);
                 }
                 (child, None, _) | (None, child, _) => {
                     self.set_link(link, child);
-                    self.pool.give_back(node);
+                    writer.free.push_back(node);
                 }
             }
         });
@@ -399,6 +399,17 @@ impl LpmTrie {
         key.extend((0..self.words).flat_map(|at| self.node(node, DATA + at).to_be_bytes()));
         key.truncate(4 + self.data_len);
         key
+    }
+}
+
+impl Writer {
+    /// A node that nothing leads to.
+    fn take(&mut self) -> Option<u32> {
+        if self.free.len() as u32 >= GRACE || self.fresh == self.nodes {
+            return self.free.pop_front();
+        }
+        self.fresh += 1;
+        Some(self.fresh - 1)
     }
 }
 

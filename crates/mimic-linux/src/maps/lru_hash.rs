@@ -54,6 +54,9 @@ impl LruHash {
             };
             let slot = self.lru.take(cpu, hash, &evict).ok_or(Errno::ENOMEM)?;
             self.table.set_key(slot, key);
+            if !self.percpu {
+                self.table.set_value(slot, by, value, true);
+            }
             new = Some(slot);
         }
         let lock = self.table.lock(hash);
