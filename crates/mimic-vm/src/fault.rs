@@ -70,6 +70,8 @@ pub enum FaultKind {
         /// The most frames.
         frames_max: u32,
     },
+    /// r10 is written.
+    FramePointer,
     /// Execution ran past the last instruction.
     FellOff,
     /// A call through a register that holds no function.
@@ -100,6 +102,7 @@ impl fmt::Display for FaultKind {
                 write!(f, "the instruction budget of {insns_max} is spent (Limits::insns_max, --budget)")
             }
             FaultKind::CallDepth { frames_max } => write!(f, "more than {frames_max} frames of calls"),
+            FaultKind::FramePointer => f.write_str("r10 is the frame pointer and cannot be written"),
             FaultKind::FellOff => f.write_str("execution ran past the program's last instruction"),
             FaultKind::NotAFunction { value } => {
                 write!(f, "call of {value:#x}, which is no function of the program")

@@ -273,6 +273,7 @@ impl Machine<'_> {
                             moved!(machine!().call_register(value))
                         }
                         Code::Exit => moved!(machine!().exit()),
+                        Code::WriteR10 => fault!(FaultKind::FramePointer),
                         Code::End => fault!(FaultKind::FellOff),
                     }
                     pc += 1;

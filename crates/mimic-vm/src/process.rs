@@ -340,7 +340,7 @@ impl State {
         let memory = vm.memory();
         let parts = [Part { off: 0, len: FRAME_LEN, access: Access::ReadWrite }].into();
         let layout = Layout::Slab { stride: FRAME_STRIDE, parts };
-        let stack = memory.allocate("stack", FRAME_STRIDE * FRAMES_MAX, layout)?;
+        let stack = memory.allocate("stack", FRAME_STRIDE * FRAMES_MAX * (TAIL_CALLS_MAX + 1), layout)?;
         Ok(State {
             regs: [0; 16],
             windows: [Window::default(); 16],
@@ -386,7 +386,8 @@ impl State {
 
     /// Calls the op at `target`; the current function goes on at `return_to`.
     pub(crate) fn push_frame(&mut self, return_to: u32, pending: Option<Pending>) -> Result<(), FaultKind> {
-        if self.frames.len() as u32 + 1 >= FRAMES_MAX {
+        // A program that a tail call entered has frames of its own: its callers', in subprograms, stay where they are.
+        if self.frames.len() as u32 + 1 >= FRAMES_MAX * (self.tail_calls + 1) {
             return Err(FaultKind::CallDepth { frames_max: FRAMES_MAX });
         }
         let saved = [self.regs[6], self.regs[7], self.regs[8], self.regs[9]];
