@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod helpers;
+mod kernel_task;
 pub mod kfuncs;
 pub mod maps;
 pub mod net;
@@ -21,7 +22,8 @@ use mimic_abi::Size;
 use mimic_abi::btf::Btf;
 use mimic_object::MapSpec;
 use mimic_vm::{Call, Emulator, Helper, HelperResult, Map, MapEnv, MapError, Trap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 /// Linux, emulated: give it to `Vm::builder`.
 pub struct Linux {
@@ -32,7 +34,8 @@ pub struct Linux {
     attach: RwLock<Attach>,
     trace: Mutex<Trace>,
     timers: Mutex<timers::Timers>,
-    btf: Option<Arc<Btf>>,
+    btf: OnceLock<Arc<Btf>>,
+    kernel_tasks: Mutex<HashMap<u32, kernel_task::KernelTask>>,
 }
 
 impl Default for Linux {
@@ -51,19 +54,21 @@ impl Linux {
             attach: RwLock::new(world.attach),
             trace: Mutex::default(),
             timers: Mutex::default(),
-            btf: None,
+            btf: OnceLock::new(),
+            kernel_tasks: Mutex::default(),
             world,
         }
     }
 
-    /// The same, with the types of the kernel that it stands for.
-    pub fn with_btf(self, btf: Arc<Btf>) -> Linux {
-        Linux { btf: Some(btf), ..self }
+    /// Says what types the kernel has that this stands for. What is said first stays; the object of a program may say it, when there is no
+    /// kernel to ask.
+    pub fn offer_btf(&self, btf: &Arc<Btf>) {
+        self.btf.get_or_init(|| btf.clone());
     }
 
     /// The types of the kernel that this stands for, if any were given.
     pub fn btf(&self) -> Option<&Arc<Btf>> {
-        self.btf.as_ref()
+        self.btf.get()
     }
 
     /// What programs and helpers see around them, as it was at the start.

@@ -1,6 +1,7 @@
 //! Helpers that depend on the world: clocks, timers, locks, random numbers, trace output, tasks.
 
 use mimic_abi::asm::assemble;
+use mimic_abi::btf::{Btf, BtfBuilder, Field, IntEncoding};
 use mimic_abi::{ByteOrder, Errno, MapType};
 use mimic_linux::{ClockSpec, Linux, TIMER_CALLS_MAX, Task, TraceLimits, World, kfuncs};
 use mimic_object::{FieldKind, MapField, MapSpec, Program, Ref, RefTarget};
@@ -354,4 +355,27 @@ fn kfuncs_have_names_of_their_own() {
         assert_eq!(kfuncs::by_name(row.spec.name).map(|row| row.spec.name), Some(row.spec.name));
     }
     assert!(kfuncs::by_name("bpf_no_such_thing").is_none());
+}
+
+/// A program reads the current task's structure where the kernel's types say.
+#[test]
+fn the_current_task_is_a_structure() {
+    let pid_at = 4;
+    let mut btf = BtfBuilder::new();
+    let int = btf.int("int", 4, IntEncoding::default());
+    btf.structure("task_struct", 16, [Field::new("tgid", int, 0), Field::new("pid", int, pid_at * 8)]);
+    let btf = btf.to_bytes(ByteOrder::Little).expect("small");
+    let btf = Arc::new(Btf::parse(btf).expect("well-formed"));
+    let vm = vm_in(World { tasks: vec![Task { pid: 7, tgid: 5, ..Task::default() }], ..World::default() });
+    let read = program(&vm, "call 35\nr0 = *(u32 *)(r0 + 4)\nexit", &[]);
+    let fault = try_run(&vm, 0, &read).expect_err("there are no types").to_string();
+    assert!(fault.contains("struct task_struct"), "{fault}");
+    linux(&vm).offer_btf(&btf);
+    assert_eq!(try_run(&vm, 0, &read).expect("it runs"), 7);
+    linux(&vm).set_task(0, Task { pid: 8, ..Task::default() });
+    assert_eq!(try_run(&vm, 0, &read).expect("it runs"), 8);
+    let beyond = program(&vm, "call 35\nr0 = *(u32 *)(r0 + 16)\nexit", &[]);
+    assert!(try_run(&vm, 0, &beyond).is_err());
+    let write = program(&vm, "call 35\n*(u32 *)(r0 + 0) = 1\nexit", &[]);
+    assert!(try_run(&vm, 0, &write).is_err());
 }

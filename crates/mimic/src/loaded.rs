@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ResultExt};
 use crate::map::MapHandle;
+use mimic_linux::Linux;
 use mimic_object::{MapSpec, Object, Program, Target};
 use mimic_vm::{Context, LoadedProgram, MapRef, Outcome, Process, Vm};
 use std::sync::Arc;
@@ -30,6 +31,9 @@ pub struct Loaded {
 
 impl LoadExt for Arc<Vm> {
     fn load_for(&self, object: &Object, target: &Target) -> Result<Loaded, Error> {
+        if let (Some(btf), Some(linux)) = (&target.btf, self.emulator_as::<Linux>()) {
+            linux.offer_btf(btf);
+        }
         let specs = object.maps_for(target)?;
         let maps = self.load_maps(&specs)?;
         let (mut programs, mut refused) = (Vec::new(), Vec::new());

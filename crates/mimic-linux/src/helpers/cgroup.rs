@@ -5,8 +5,12 @@ use mimic_abi::{ArgType, HelperSpec, Support, arg};
 use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
-    Helper::listed(
-        HelperSpec::new(17, "get_cgroup_classid").args(&[arg("skb", ArgType::Ctx)]).since(4, 3).support(NOTE),
+    Helper::new(
+        HelperSpec::new(17, "get_cgroup_classid")
+            .args(&[arg("skb", ArgType::Ctx)])
+            .since(4, 3)
+            .support(CLASSID),
+        get_cgroup_classid,
     ),
     Helper::listed(
         HelperSpec::new(33, "skb_under_cgroup")
@@ -73,6 +77,10 @@ pub(super) const ROWS: &[Helper] = &[
 const NOTE: Support =
     Support::Refused("needs the cgroups of sockets in the emulated world, which are not there yet");
 
+const CLASSID: Support = Support::Partial(
+    "the current task's, also where the kernel asks the packet's socket: in softirq context",
+);
+
 const RETVAL: Support =
     Support::Partial("it is 0 at the start of a run, and only the run itself sees what was set");
 
@@ -105,4 +113,9 @@ fn get_retval(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> He
 fn set_retval(call: &mut Call<'_>, retval: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     call.run_state::<Retval>().0 = retval as i32;
     Ok(0)
+}
+
+/// The class of the task that is running when the packet is seen, which is the sender's on the way out.
+fn get_cgroup_classid(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(u64::from(Linux::of(call).task(call.cpu()).cgroup_classid))
 }

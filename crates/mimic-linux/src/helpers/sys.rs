@@ -69,8 +69,9 @@ const NOTE: Support = Support::Refused(
     "needs the per-CPU variables of the target kernel, which the emulated world does not have yet",
 );
 
-const SUPPORT: Support =
-    Support::Partial("needs Linux::with_btf, whose types are all in one BTF: modules have none of their own");
+const SUPPORT: Support = Support::Partial(
+    "needs Linux::offer_btf, whose types are all in one BTF: modules have none of their own",
+);
 
 /// The id of the kernel's type of this name and kind. `ENOENT` if there is none.
 fn btf_find_by_name_kind(
@@ -86,7 +87,7 @@ fn btf_find_by_name_kind(
         return Err(Errno::EINVAL.into());
     };
     let Some(btf) = Linux::of(call).btf() else {
-        return Err(call.unsupported("needs the types of a kernel: give them with Linux::with_btf"));
+        return Err(call.unsupported("needs the types of a kernel: give them with Linux::offer_btf"));
     };
     let name = name.split(|byte| *byte == 0).next().unwrap_or(name);
     let kind = KindCode::from_raw(kind as u32).ok_or(Errno::ENOENT)?;

@@ -14,8 +14,9 @@ pub(super) const ROWS: &[Helper] = &[
             .since(4, 2),
         get_current_comm,
     ),
-    Helper::listed(
-        HelperSpec::new(35, "get_current_task").flags(HelperFlags::GPL_ONLY).since(4, 8).support(SOON),
+    Helper::new(
+        HelperSpec::new(35, "get_current_task").flags(HelperFlags::GPL_ONLY).since(4, 8).support(KERNEL_TASK),
+        get_current_task,
     ),
     Helper::listed(
         HelperSpec::new(109, "send_signal")
@@ -40,12 +41,13 @@ pub(super) const ROWS: &[Helper] = &[
             .since(5, 7),
         get_ns_current_pid_tgid,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(158, "get_current_task_btf")
             .returns(RetType::BtfId("task_struct"))
             .flags(HelperFlags::GPL_ONLY)
             .since(5, 11)
-            .support(SOON),
+            .support(KERNEL_TASK),
+        get_current_task,
     ),
     Helper::listed(
         HelperSpec::new(175, "task_pt_regs")
@@ -71,8 +73,6 @@ pub(super) const ROWS: &[Helper] = &[
             )),
     ),
 ];
-
-const SOON: Support = Support::Refused("comes with the next change to this family");
 const NOTE_2: Support = Support::Refused("needs the tasks of the emulated world, which are not there yet");
 
 fn get_current_pid_tgid(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
@@ -123,4 +123,19 @@ fn get_ns_current_pid_tgid(
 fn zero(call: &Call<'_>, addr: u64, len: u64) -> Result<(), Trap> {
     call.check(addr, len, true)?;
     call.write(addr, &vec![0; len as usize])
+}
+
+const KERNEL_TASK: Support = Support::Partial(
+    "ids, name and credentials of the world's task, where the kernel's BTF has them; all else is zero",
+);
+
+/// The address of the current task's `task_struct`.
+fn get_current_task(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let memory = call.view().memory().clone();
+    let task = Linux::of(call).kernel_task(&memory, call.cpu());
+    let task = task.map_err(|error| call.unsupported(error.to_string()))?;
+    call.memory_changed();
+    task.ok_or_else(|| {
+        call.unsupported("needs a kernel's types that have struct task_struct: load for a target with BTF")
+    })
 }

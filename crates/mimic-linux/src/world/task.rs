@@ -18,6 +18,8 @@ pub struct Task {
     pub comm: String,
     /// The ids of the control groups (version 2) that it is in: the root's first, its own last.
     pub cgroup_ids: Vec<u64>,
+    /// The class that its packets have for tc (`net_cls` of control groups, version 1).
+    pub cgroup_classid: u32,
     /// The pid namespace that the ids are of.
     pub pid_ns: PidNs,
 }
@@ -42,7 +44,7 @@ impl Default for Task {
     /// Root's only thread of process 1000, in the root control group.
     fn default() -> Task {
         let (comm, pid_ns) = ("mimic".into(), PidNs::default());
-        Task { pid: 1000, tgid: 1000, uid: 0, gid: 0, comm, cgroup_ids: vec![1], pid_ns }
+        Task { pid: 1000, tgid: 1000, uid: 0, gid: 0, comm, cgroup_ids: vec![1], cgroup_classid: 0, pid_ns }
     }
 }
 
