@@ -2,6 +2,7 @@
 
 use mimic_abi::asm::assemble;
 use mimic_abi::{ByteOrder, ProgType};
+use mimic_linux::net::PACKET_LEN_MAX;
 use mimic_linux::progs::{PROG_TYPES, RawTracepointContext, SkbContext, SkbFields, Xdp, XdpContext};
 use mimic_linux::{Linux, World};
 use mimic_object::Program;
@@ -124,4 +125,151 @@ fn tracepoint_arguments_are_read_only() {
 fn every_program_type_has_a_row() {
     let rows: Vec<ProgType> = PROG_TYPES.iter().map(|row| row.prog_type).collect();
     assert_eq!(rows, ProgType::ALL[1..]);
+}
+
+/// Draws numbers that are often at an edge.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn number(&mut self) -> i64 {
+        const EDGES: [i64; 24] = [
+            0,
+            1,
+            2,
+            3,
+            4,
+            8,
+            14,
+            20,
+            28,
+            40,
+            60,
+            252,
+            256,
+            0x0800,
+            0x0008,
+            0xdd86,
+            0x0081,
+            4095,
+            16064,
+            0xffff,
+            0x7fff_ffff,
+            -1,
+            i64::MIN,
+            1 << 56,
+        ];
+        let edge = EDGES[self.next() as usize % EDGES.len()];
+        match self.next() % 6 {
+            0 => edge.wrapping_add(self.next() as i64 % 3).wrapping_neg(),
+            1 => edge.wrapping_add(self.next() as i64 % 3),
+            2 => (self.next() % 100) as i64,
+            3 => (edge | (self.next() % 0x200) as i64) & 0xffff,
+            _ => edge,
+        }
+    }
+}
+
+/// Programs that no verifier has seen call helpers with anything: whatever that does to packets, nothing panics.
+#[test]
+fn unverified_calls_do_no_harm() {
+    const OF_SKBS: &[u32] = &[
+        9, 10, 11, 13, 18, 18, 18, 19, 19, 19, 23, 26, 31, 31, 32, 34, 38, 38, 39, 40, 41, 43, 43, 48, 50,
+        50, 50, 50, 68, 97, 135, 155, 163, 192, 46, 47,
+    ];
+    const OF_XDP: &[u32] = &[44, 44, 54, 65, 65, 163, 188, 189, 190, 23];
+    let types = [ProgType::Xdp, ProgType::SchedCls, ProgType::LwtXmit, ProgType::CgroupSkb];
+    let (mut dice, mut ran) = (Dice(7), 0);
+    for round in 0..1500 {
+        let helpers = if types[round % types.len()] == ProgType::Xdp { OF_XDP } else { OF_SKBS };
+        let mut text = String::from("r6 = r1; ");
+        for _ in 0..12 {
+            let helper = helpers[dice.next() as usize % helpers.len()];
+            let args: String = (2..6).map(|reg| format!("r{reg} = {} ll; ", dice.number())).collect();
+            // Most buffers are there and as long as said: a bad one ends the run.
+            let memory = match helper {
+                9 | 26 | 68 | 189 | 190 if dice.next() % 50 > 0 => {
+                    "r3 = r10; r3 += -256; r4 &= 255; r4 |= 1; "
+                }
+                163 => "r3 = r10; r3 += -256; ",
+                _ => "",
+            };
+            text += &format!("r1 = r6; {args} {memory} call {helper}; ");
+        }
+        text += "r0 = 0; exit";
+        let prog_type = types[round % types.len()];
+        let frames = [
+            ipv4(),
+            vec![0x81; 14],
+            vec![3; 5000],
+            [vec![0; 12], vec![0x86, 0xdd, 0x60], vec![0; 60]].concat(),
+        ];
+        let frame = frames[dice.next() as usize % frames.len()].clone();
+        let linear = [None, Some(0), Some(14), Some(40)][dice.next() as usize % 4];
+        let mut process = process(prog_type, &text);
+        for _ in 0..2 {
+            if prog_type == ProgType::Xdp {
+                let mut context = XdpContext::packet(frame.clone());
+                context.linear_len = linear;
+                ran += usize::from(process.run(&mut context).is_ok());
+                assert!(context.packet_after().len() <= 5000 + 4096);
+            } else {
+                let mut context = SkbContext::packet(frame.clone());
+                context.linear_len = linear;
+                context.fields.gso_size = (dice.next() % 2) as u16 * 1000;
+                ran += usize::from(process.run(&mut context).is_ok());
+                assert!(context.packet_after().len() <= PACKET_LEN_MAX + 0x1_0000);
+            }
+        }
+    }
+    assert!(ran > 2000, "only {ran} of 3000 runs came to their end");
+}
+
+/// `bpf_redirect_map` answers by flags, entry and map type, and the context tells where the packet went.
+#[test]
+fn redirects_by_map() {
+    use mimic_abi::MapType;
+    use mimic_linux::net::{Redirect, RedirectTo};
+    use mimic_object::{MapSpec, Ref, RefTarget};
+
+    for (map_type, key, flags, r0, value) in [
+        (MapType::Devmap, 1, 0, 4, Some(7)),
+        (MapType::Devmap, 1, 2, 4, Some(7)),
+        (MapType::Devmap, 0, 2, 2, None),
+        (MapType::Devmap, 9, 1, 1, None),
+        (MapType::Devmap, 1, 4, 0, None),
+        (MapType::Devmap, 0, 8, 4, None),
+        (MapType::Devmap, 0, 8 | 16, 4, None),
+        (MapType::DevmapHash, 1, 3, 4, Some(7)),
+        (MapType::Cpumap, 1, 8, 0, None),
+        (MapType::Cpumap, 1, 0, 4, Some(7)),
+    ] {
+        let vm = Vm::builder(Linux::new(World::default())).cpus(2).build().expect("memory");
+        let spec = MapSpec {
+            name: "targets".into(),
+            map_type: map_type.id(),
+            key_size: 4,
+            value_size: 4,
+            max_entries: 4,
+            ..MapSpec::default()
+        };
+        let map = vm.create_map(&spec).expect("a map");
+        map.update_copy(&1u32.to_le_bytes(), &7u32.to_le_bytes(), 0).expect("an entry");
+        let text = format!("r1 = 0 ll; r2 = {key}; r3 = {flags}; call 51; exit");
+        let slots = assemble(&text, &()).expect("it assembles").slots;
+        let mut linked = Program::from_code("test", slots, ByteOrder::Little);
+        linked.prog_type = Some(ProgType::Xdp);
+        linked.refs = vec![Ref { pc: 0, target: RefTarget::Map(0) }];
+        let program = vm.add(linked, &[map.clone()]).expect("it loads");
+        let mut context = XdpContext::packet(ipv4());
+        let ran = vm.process(&program, 0).expect("a process").run(&mut context).expect("it runs");
+        assert_eq!(ran.r0, r0, "{map_type} {text}");
+        let to = RedirectTo::Map { map_id: map.id, key, value };
+        let flags = if flags & 8 != 0 { flags } else { 0 };
+        assert_eq!(context.redirect(), (r0 == 4).then_some(&Redirect { to, flags }), "{map_type} {text}");
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) use checksum::{csum_diff, csum_fold, csum_partial};
 
 /// Room before and after a new packet, so that most programs never need more.
 pub(crate) const SLACK: u32 = 256;
+/// The most bytes of memory for one packet.
+const CAPACITY_MAX: u32 = PACKET_LEN_MAX as u32 + 0x2_0000;
 
 /// What is known of a packet's checksum, `ip_summed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -127,36 +129,27 @@ impl SkBuff {
         net16(value, self.md.order())
     }
 
-    /// Sees to it that there are so many bytes before and after the packet, moving it to new memory if need be.
+    /// Sees to it that there are so many bytes before the packet and its headers, and after it, moving it to new memory if need be.
     pub(crate) fn reserve(&mut self, head: u32, tail: u32) -> Result<(), Errno> {
-        let used = self.data + self.len;
-        if self.data >= head && self.region.capacity() - used >= tail {
+        // Headers may lie before the packet's first byte, and are kept.
+        let first = self.data.min(self.mac).min(self.network);
+        let end = self.data + self.len;
+        if first >= head && self.region.capacity() - end >= tail {
             return Ok(());
         }
-        let new_data = head.checked_add(SLACK).ok_or(Errno::ENOMEM)?;
-        let capacity = new_data
-            .checked_add(self.len)
-            .and_then(|len| len.checked_add(tail))
-            .and_then(|len| len.checked_add(SLACK));
-        let limit = PACKET_LEN_MAX as u32 + 4 * SLACK + 0x1_0000;
-        let capacity = capacity.filter(|capacity| *capacity <= limit).ok_or(Errno::ENOMEM)?;
+        let new_first = head.checked_add(SLACK).ok_or(Errno::ENOMEM)?;
+        let parts = [end - first, tail, SLACK];
+        let capacity = parts.iter().try_fold(new_first, |sum, part| sum.checked_add(*part));
+        let capacity = capacity.filter(|capacity| *capacity <= CAPACITY_MAX).ok_or(Errno::ENOMEM)?;
         let layout: Layout = self.region.layout().clone();
         let region = self.region.memory().allocate("packet", capacity, layout).map_err(|_| Errno::ENOMEM)?;
-        let mut bytes = Vec::new();
-        // The link-layer header may lie before the packet's first byte, and is kept.
-        let first = self.mac.min(self.data);
-        bytes.resize((used - first) as usize, 0);
-        self.region.read(first, &mut bytes);
-        let kept = self.data - first;
-        if kept > new_data {
-            return Err(Errno::ENOMEM);
-        }
-        region.write(new_data - kept, &bytes);
+        region.write(new_first, &self.region.to_vec(first, end - first));
+        // Pointers into the old memory are stale.
         self.region.set_bounds(0, 0);
-        let shift = |at: u32| (i64::from(at) + i64::from(new_data) - i64::from(self.data)).max(0) as u32;
-        (self.mac, self.network, self.transport) =
-            (shift(self.mac), shift(self.network), self.transport.map(shift));
-        (self.region, self.data) = (Arc::new(region), new_data);
+        let shift = |at: u32| at - first + new_first;
+        (self.data, self.mac, self.network) = (shift(self.data), shift(self.mac), shift(self.network));
+        self.transport = self.transport.map(|at| shift(at.max(first)));
+        self.region = Arc::new(region);
         Ok(())
     }
 }

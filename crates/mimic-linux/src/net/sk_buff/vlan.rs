@@ -65,7 +65,7 @@ impl SkBuff {
     }
 
     fn insert_tag(&mut self, proto: u16, tci: u16) -> Result<(), Errno> {
-        if self.len < ETH_HLEN {
+        if self.len < ETH_HLEN || self.data != self.mac {
             return Err(Errno::EINVAL);
         }
         self.head_len = self.head_len.max(ETH_HLEN);
@@ -84,6 +84,9 @@ impl SkBuff {
 
     /// Takes the outer tag out of the packet; answers its control information.
     fn remove_tag(&mut self) -> Result<u16, Errno> {
+        if self.data != self.mac {
+            return Err(Errno::EINVAL);
+        }
         if self.len < ETH_HLEN + VLAN_HLEN {
             return Err(Errno::ENOMEM);
         }
