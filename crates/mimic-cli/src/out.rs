@@ -34,6 +34,11 @@ pub(crate) fn warning(what: &str) {
     let _ = writeln!(to, "{WARNING}warning{WARNING:#}: {what}");
 }
 
+/// Text from a guest or a file without what would move a terminal's cursor or change its colours.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
+}
+
 /// A table of text: columns as wide as they need to be, numbers to the right.
 pub(crate) struct Table {
     head: Vec<&'static str>,

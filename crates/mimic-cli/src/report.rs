@@ -1,6 +1,6 @@
 //! What a run over packets came to, for people: verdicts, maps, records, trace output.
 
-use crate::out::{BAD, DIM, GOOD, HEAD, NAME, Table};
+use crate::out::{BAD, DIM, GOOD, HEAD, NAME, Table, plain};
 use anstyle::Style;
 use mimic::linux::Trace;
 use mimic::{Loaded, MapContents, MapHandle, Record, Records, Report, Typed, Verdict, VerdictKey};
@@ -115,7 +115,7 @@ impl Text<'_> {
         };
         let count = count.map_or(String::new(), |count| format!("{} ", grouped(count)));
         writeln!(to)?;
-        writeln!(to, "{NAME}{}{NAME:#}  {DIM}{kind}, {count}{what}{DIM:#}", map.name())?;
+        writeln!(to, "{NAME}{}{NAME:#}  {DIM}{kind}, {count}{what}{DIM:#}", plain(map.name()))?;
         match contents {
             MapContents::Entries(entries) => match entries.as_slice() {
                 [entry] if spec.is_data() => self.variables(to, map, &entry.values),
@@ -223,7 +223,7 @@ impl Text<'_> {
         writeln!(to, "{NAME}trace output{NAME:#}  {DIM}{} lines{DIM:#}", grouped(count))?;
         for line in lines.iter().take(most) {
             let (seconds, us) = (line.time_ns / 1_000_000_000, line.time_ns / 1_000 % 1_000_000);
-            writeln!(to, "  {DIM}[{:03}] {seconds}.{us:06}{DIM:#} {}", line.cpu, line.message())?;
+            writeln!(to, "  {DIM}[{:03}] {seconds}.{us:06}{DIM:#} {}", line.cpu, plain(&line.message()))?;
         }
         more(to, count.saturating_sub(most as u64), "lines", self.entries.is_none())
     }

@@ -1,6 +1,6 @@
 //! `Tracer`: prints each instruction of a run with the registers that it changed, and source lines where they begin.
 
-use crate::out::{BAD, DIM, HEAD, NAME};
+use crate::out::{BAD, DIM, HEAD, NAME, plain};
 use mimic::abi::disasm::{Style, disassemble};
 use mimic::vm::{At, Flow, LoadedProgram, Probe};
 use mimic::{HelperNames, Verdict};
@@ -70,7 +70,7 @@ impl<W: Write> Tracer<W> {
             return;
         }
         self.line = place;
-        let (indent, text) = (at.depth * 2, line.text.trim());
+        let (indent, text) = (at.depth * 2, plain(line.text.trim()));
         let end = writeln!(self.to, "{:indent$}{DIM}; {text}  ({}:{}){DIM:#}", "", line.file, line.line);
         self.failed |= end.is_err();
     }

@@ -1,7 +1,7 @@
 //! `mimic disasm`: instructions with source lines and jump arrows.
 
 use crate::args::{Disasm, Syntax};
-use crate::out::{DIM, HEAD, NAME};
+use crate::out::{DIM, HEAD, NAME, plain};
 use crate::{Done, Failure, machine};
 use mimic::HelperNames;
 use mimic::abi::disasm::{Line, Style, disassemble};
@@ -81,7 +81,13 @@ fn listing(
         {
             source = Some((known.line, known.file.clone()));
             let gutter = arrows.between(pc);
-            writeln!(to, "{gutter}{DIM}; {}  ({}:{}){DIM:#}", known.text.trim(), known.file, known.line)?;
+            writeln!(
+                to,
+                "{gutter}{DIM}; {}  ({}:{}){DIM:#}",
+                plain(known.text.trim()),
+                known.file,
+                known.line
+            )?;
         }
         let bytes = if args.opcodes { opcodes(&program.code, line) } else { String::new() };
         let note = note(program, object, pc);
