@@ -513,3 +513,27 @@ fn special_fields_fit_some_maps_only() {
     assert_eq!(map.update_copy(&[0; 4], &[0xff; 16], 4), Ok(()));
     assert_eq!(map.lookup_copy(&[0; 4], 4), Ok([vec![0; 4], vec![0xff; 12]].concat()));
 }
+
+/// Whatever an object asks for: an answer with a reason, never a panic or memory without bound.
+#[test]
+fn maps_beyond_all_limits() {
+    let vm = vm();
+    let edges = [0, 1, 3, 4, 5, 8, 260, 4096, 32768, 1 << 20, 1 << 24, 1 << 31, u32::MAX - 7, u32::MAX];
+    for kind in MapType::ALL {
+        for key_size in edges {
+            for value_size in edges {
+                for max_entries in edges {
+                    for map_flags in [0, NO_PREALLOC] {
+                        let inner = Some(Box::new(spec(MapType::Array, 4, 4, 1)));
+                        let spec =
+                            MapSpec { map_flags, inner, ..spec(*kind, key_size, value_size, max_entries) };
+                        match vm.create_map(&spec) {
+                            Ok(map) => drop(vm.remove_map(map.id)),
+                            Err(error) => assert!(!error.why.is_empty(), "{spec:?}"),
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -65,23 +65,24 @@ const GRACE: u32 = 64;
 const TRIES: u32 = 64;
 /// Words of the longest key: 256 bytes.
 const WORDS_MAX: usize = 32;
-/// Tries are made without preallocation, for more entries than they will ever hold. This many bytes of values is where adding
-/// one answers `ENOMEM`.
-const VALUE_BYTES_MAX: u64 = 512 << 20;
+/// Tries are made without preallocation, for more entries than they will ever hold. This many bytes of values, or of nodes, is where
+/// adding one answers `ENOMEM`.
+const BYTES_MAX: u64 = 512 << 20;
 
 impl LpmTrie {
     pub(super) fn create(maker: &Maker<'_>) -> Result<Arc<dyn Map>, MapError> {
         maker.check_not_shared()?;
         let spec = maker.spec;
         let stride = spec.value_size.checked_next_multiple_of(8).unwrap_or(u32::MAX);
-        let room = (VALUE_BYTES_MAX / u64::from(stride)).clamp(2, u64::from(SLOTS_MAX)) as u32;
+        let words = (spec.key_size as usize - 4).div_ceil(8);
+        let node_len = (DATA + words) as u64 * 8;
+        let room = (BYTES_MAX / u64::from(stride).max(node_len)).clamp(2, u64::from(SLOTS_MAX)) as u32;
         // As many intermediate nodes as keys, at most.
         let slots = spec.max_entries.saturating_mul(2).saturating_add(GRACE).min(room);
         let part = Part { off: 0, len: spec.value_size, access: value_access(spec) };
         let layout = Layout::Slab { stride, parts: [part].into() };
         let values = maker.region("value", u64::from(slots) * u64::from(stride), layout)?;
         let data_len = spec.key_size as usize - 4;
-        let words = data_len.div_ceil(8);
         let trie = LpmTrie {
             values,
             order: maker.order(),

@@ -22,7 +22,7 @@ struct Owner {
 }
 
 /// The most slots; the kernel's limit is its memory.
-const SLOTS_MAX: u32 = 1 << 24;
+const SLOTS_MAX: u32 = 1 << 20;
 
 impl ProgArray {
     pub(super) fn create(maker: &Maker<'_>) -> Result<Arc<dyn Map>, MapError> {

@@ -20,6 +20,14 @@ const QUEUE_USER: MapOps = MapOps::LOOKUP.and(MapOps::UPDATE).and(MapOps::LOOKUP
 const STORAGE_DOC: Support =
     Support::Refused("local storage belongs to kernel objects that mimic's world does not have yet");
 
+const ANY_DEVICE: Support =
+    Support::Partial("any interface index is taken, whether the world has such a device or not");
+const NO_SOCKETS: Support =
+    Support::Partial("the world has no AF_XDP sockets: whoever makes the map sets numbers in their place");
+const NO_EVENTS: Support = Support::Partial(
+    "buffers are opened by whoever makes the map, not by perf_event_open(2); hardware counters are not there",
+);
+
 /// All types, by rising number.
 pub const ROWS: &[MapTypeSpec] = &[
     MapTypeSpec::new(MapType::Hash, "a hash table").flags(HASH_FLAGS).ops(HASH_PROG, HASH_USER),
@@ -38,6 +46,7 @@ pub const ROWS: &[MapTypeSpec] = &[
         .key(SizeRule::WORD)
         .value(SizeRule::WORD)
         .flags(BPF_F_NUMA_NODE | FD_ACCESS | BPF_F_PRESERVE_ELEMS)
+        .support(NO_EVENTS)
         .ops(MapOps::OUTPUT, MapOps::UPDATE.and(MapOps::DELETE).and(MapOps::NEXT_KEY)),
     MapTypeSpec::new(MapType::PercpuHash, "a hash table with a value for each CPU")
         .since(4, 6)
@@ -88,6 +97,7 @@ pub const ROWS: &[MapTypeSpec] = &[
         .key(SizeRule::WORD)
         .value(SizeRule::OneOf(&[4, 8]))
         .flags(BPF_F_NUMA_NODE | FD_ACCESS)
+        .support(ANY_DEVICE)
         .ops(MapOps::REDIRECT.and(MapOps::LOOKUP), KEYS),
     MapTypeSpec::new(MapType::Sockmap, "sockets by index")
         .since(4, 14)
@@ -104,6 +114,7 @@ pub const ROWS: &[MapTypeSpec] = &[
         .key(SizeRule::WORD)
         .value(SizeRule::WORD)
         .flags(BPF_F_NUMA_NODE | FD_ACCESS)
+        .support(NO_SOCKETS)
         .ops(MapOps::REDIRECT.and(MapOps::LOOKUP), KEYS),
     MapTypeSpec::new(MapType::Sockhash, "sockets by key")
         .since(4, 18)
@@ -141,6 +152,7 @@ pub const ROWS: &[MapTypeSpec] = &[
         .value(SizeRule::OneOf(&[4, 8]))
         .entries(EntriesRule::UpTo(1 << 31))
         .flags(BPF_F_NUMA_NODE | FD_ACCESS)
+        .support(ANY_DEVICE)
         .ops(MapOps::REDIRECT.and(MapOps::LOOKUP), KEYS),
     MapTypeSpec::new(MapType::StructOps, "an implementation of a kernel interface in BPF")
         .since(5, 6)
