@@ -286,6 +286,17 @@ fn maps_in_a_shared_file() {
     file.write_all_at(&[9; 12], 6 * 16).expect("long enough");
     assert_eq!(map.lookup_copy(&6u32.to_le_bytes(), 0), Ok(vec![9; 12]));
 
+    // What is made where the map was is not in the file any more.
+    vm.remove_map(map.id);
+    drop(map);
+    let others: Vec<_> = (0..4).map(|_| self::map(&vm, MapType::Array, 4, 12, 600)).collect();
+    for other in &others {
+        assert_eq!(other.lookup_copy(&6u32.to_le_bytes(), 0), Ok(vec![0; 12]));
+        other.update_copy(&6u32.to_le_bytes(), &[1; 12], 0).expect("there");
+    }
+    file.read_exact_at(&mut value, 6 * 16).expect("long enough");
+    assert_eq!(value, [9; 12]);
+
     let ring = spec(MapType::Ringbuf, 0, 0, 4096);
     let file = open(maps::shared_len(&ring).expect("ring buffers can be shared"));
     let map =

@@ -49,6 +49,19 @@ impl Cage {
         self.backing.commit(self.base, off, len)
     }
 
+    /// Puts fresh zero pages in place of `[off, off + len)`, which was committed: what was there goes back to the host. Both are multiples of
+    /// the page length.
+    pub(crate) fn renew(&self, off: u32, len: u32) -> Result<(), String> {
+        assert!(u64::from(off) + u64::from(len) <= self.len, "renewal beyond the cage");
+        let whole = self.backing.renew(self.base, off, len)?;
+        // SAFETY: committed, the caller says; what lies outside whole host pages still is what it was.
+        unsafe {
+            self.fill(off, whole.start - off, 0);
+            self.fill(whole.end, off + len - whole.end, 0);
+        }
+        Ok(())
+    }
+
     /// Maps `len` bytes of a file at `file_off` over `[off, off + len)`, shared. Only where [`os`] has a way to.
     #[cfg(all(unix, target_pointer_width = "64"))]
     pub(crate) fn map_file(
@@ -315,6 +328,39 @@ mod os {
             Ok(())
         }
 
+        /// The part of `[off, off + len)` that is new now: whole host pages.
+        pub(super) fn renew(
+            &self,
+            base: *mut u8,
+            off: u32,
+            len: u32,
+        ) -> Result<core::ops::Range<u32>, String> {
+            let page = host_page();
+            let start = (off as usize).next_multiple_of(page);
+            let end = (off as usize + len as usize) / page * page;
+            if start >= end {
+                return Ok(off..off);
+            }
+            // SAFETY: MAP_FIXED replaces pages inside the reservation, which the caller checked, and nothing but guest bytes lives there.
+            let at = unsafe {
+                libc::mmap(
+                    base.wrapping_add(start).cast(),
+                    end - start,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED,
+                    -1,
+                    0,
+                )
+            };
+            if at == libc::MAP_FAILED {
+                return Err(format!(
+                    "giving {len} bytes of guest memory back: {}",
+                    std::io::Error::last_os_error()
+                ));
+            }
+            Ok(start as u32..end as u32)
+        }
+
         pub(super) fn map_file(
             &self,
             base: *mut u8,
@@ -345,9 +391,13 @@ mod os {
         }
     }
 
-    fn host_pages(off: u32, len: u32) -> (usize, usize) {
+    fn host_page() -> usize {
         // SAFETY: sysconf has no preconditions.
-        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1) as usize;
+        unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1) as usize
+    }
+
+    fn host_pages(off: u32, len: u32) -> (usize, usize) {
+        let page = host_page();
         let start = off as usize / page * page;
         (start, (off as usize + len as usize).next_multiple_of(page))
     }
@@ -385,6 +435,16 @@ mod os {
     impl Backing {
         pub(super) fn commit(&self, _base: *mut u8, _off: u32, _len: u32) -> Result<(), String> {
             Ok(())
+        }
+
+        /// Nothing can be given back: all of it is to be filled with zeros.
+        pub(super) fn renew(
+            &self,
+            _base: *mut u8,
+            off: u32,
+            _len: u32,
+        ) -> Result<core::ops::Range<u32>, String> {
+            Ok(off..off)
         }
     }
 

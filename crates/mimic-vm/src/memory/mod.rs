@@ -27,6 +27,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 /// Fills memory that was given out anew, with [`Hygiene::Poison`].
 pub const POISON: u8 = 0xa5;
 
+/// From this length on, memory that is no longer used goes back to the host instead of being filled with zeros for the next, in bytes.
+const RENEW_LEN: u32 = 256 << 10;
+
 /// What a program may do with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -134,7 +137,7 @@ impl Memory {
     /// Makes a region of `len` zero bytes. It begins on a page, and inaccessible addresses follow it.
     pub fn allocate(self: &Arc<Memory>, name: &str, len: u32, layout: Layout) -> Result<Region, MemoryError> {
         let (base, capacity) = self.take_pages(name, len)?;
-        Ok(self.insert(name, base, capacity, len, layout))
+        Ok(self.insert(name, base, capacity, len, layout, false))
     }
 
     /// Makes a region whose bytes are a file's (a memfd shared with another process), from `file_off` on.
@@ -148,8 +151,11 @@ impl Memory {
         file_off: u64,
     ) -> Result<Region, MemoryError> {
         let (base, capacity) = self.take_pages(name, len)?;
-        self.cage.map_file(base, capacity, file, file_off).map_err(MemoryError::Host)?;
-        Ok(self.insert(name, base, capacity, len, layout))
+        if let Err(error) = self.cage.map_file(base, capacity, file, file_off) {
+            self.lock_pages().give_back(base, capacity);
+            return Err(MemoryError::Host(error));
+        }
+        Ok(self.insert(name, base, capacity, len, layout, true))
     }
 
     /// The regions as they are now.
@@ -176,15 +182,25 @@ impl Memory {
         let (base, reused) = pages.take(capacity).ok_or_else(full)?;
         let capacity = capacity as u32;
         self.cage.commit(base, capacity).map_err(MemoryError::Host)?;
-        if reused {
+        if reused && !(capacity >= RENEW_LEN && self.cage.renew(base, capacity).is_ok()) {
             self.fill(base, capacity, 0);
         }
         Ok((base, capacity))
     }
 
-    fn insert(self: &Arc<Memory>, name: &str, base: u32, capacity: u32, len: u32, layout: Layout) -> Region {
+    fn insert(
+        self: &Arc<Memory>,
+        name: &str,
+        base: u32,
+        capacity: u32,
+        len: u32,
+        layout: Layout,
+        shared: bool,
+    ) -> Region {
         let shadow = self.options.hygiene == Hygiene::Poison;
-        let info = Arc::new(RegionInfo::new(name.into(), base, capacity, len, layout, shadow));
+        let mut info = RegionInfo::new(name.into(), base, capacity, len, layout, shadow);
+        info.shared = shared;
+        let info = Arc::new(info);
         self.change(|regions| {
             let at = regions.partition_point(|other| other.base < base);
             regions.insert(at, info.clone());
@@ -194,6 +210,13 @@ impl Memory {
 
     pub(crate) fn release(&self, info: &Arc<RegionInfo>) {
         self.change(|regions| regions.retain(|other| !Arc::ptr_eq(other, info)));
+        if info.shared || info.capacity >= RENEW_LEN {
+            let renewed = self.cage.renew(info.base, info.capacity).is_ok();
+            if info.shared && !renewed {
+                // The addresses still lead to the file: nobody may get them.
+                return;
+            }
+        }
         self.lock_pages().give_back(info.base, info.capacity);
     }
 

@@ -59,6 +59,8 @@ pub(crate) struct RegionInfo {
     pub(crate) base: u32,
     /// Bytes that belong to the region, all committed.
     pub(crate) capacity: u32,
+    /// The bytes are a file's, which others see.
+    pub(crate) shared: bool,
     layout: Layout,
     /// The accessible part, for regions whose object grows and shrinks (packets).
     start: AtomicU32,
@@ -81,6 +83,7 @@ impl RegionInfo {
             name,
             base,
             capacity,
+            shared: false,
             layout,
             start: AtomicU32::new(0),
             end: AtomicU32::new(len),
