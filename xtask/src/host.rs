@@ -21,6 +21,22 @@ pub(crate) fn tool(name: &str, candidates: &[&str]) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// A compiler that has its standard library's source, for builds that bring their own library.
+pub(crate) fn rustc_with_source() -> Result<String, String> {
+    let chosen = std::env::var("MIMIC_CROSS_RUSTC").ok();
+    let candidates = chosen.iter().map(String::as_str).chain(["rustc", "/usr/bin/rustc"]);
+    for rustc in candidates {
+        let Ok(output) = Command::new(rustc).args(["--print", "sysroot"]).output() else { continue };
+        let sysroot = String::from_utf8_lossy(&output.stdout);
+        if Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock").exists() {
+            return Ok(rustc.to_owned());
+        }
+    }
+    Err("no compiler with its library's source: rustup component add rust-src, or on Debian apt install rustc-web rust-web-src \
+         (MIMIC_CROSS_RUSTC names another)"
+        .into())
+}
+
 /// A temporary directory of this process, removed when dropped.
 pub(crate) struct TempDir(PathBuf);
 

@@ -6,7 +6,6 @@
 
 use crate::Outcome;
 use crate::host;
-use std::path::Path;
 use std::process::Command;
 
 /// What is done for a target.
@@ -75,7 +74,7 @@ const PACKAGES: &[&str] = &["mimic-abi", "mimic-object", "mimic-vm", "mimic-linu
 
 /// Does it for all targets, or for those whose triple begins with an argument.
 pub(crate) fn run(args: &[String]) -> Outcome {
-    let rustc = rustc_with_source()?;
+    let rustc = host::rustc_with_source()?;
     let wanted =
         |target: &&Target| args.is_empty() || args.iter().any(|arg| target.triple.starts_with(arg.as_str()));
     let mut failed = Vec::new();
@@ -130,19 +129,4 @@ fn target_dir() -> std::path::PathBuf {
 
 fn runs(tool: &str) -> bool {
     Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())
-}
-
-fn rustc_with_source() -> Result<String, String> {
-    let chosen = std::env::var("MIMIC_CROSS_RUSTC").ok();
-    let candidates = chosen.iter().map(String::as_str).chain(["rustc", "/usr/bin/rustc"]);
-    for rustc in candidates {
-        let Ok(output) = Command::new(rustc).args(["--print", "sysroot"]).output() else { continue };
-        let sysroot = String::from_utf8_lossy(&output.stdout);
-        if Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock").exists() {
-            return Ok(rustc.to_owned());
-        }
-    }
-    Err("no compiler with its library's source: rustup component add rust-src, or on Debian apt install rustc-web rust-web-src \
-         (MIMIC_CROSS_RUSTC names another)"
-        .into())
 }

@@ -1,59 +1,85 @@
 //! `cargo xtask sanitize [address|thread]`: the suite under AddressSanitizer, and what has threads under ThreadSanitizer.
 //!
-//! Needs a nightly toolchain (`rustup toolchain install nightly`), for the sanitizers' runtimes.
+//! AddressSanitizer needs a nightly toolchain (`rustup toolchain install nightly`). ThreadSanitizer has to see the standard library too, or it
+//! takes the library's own synchronisation for races: the library is built from source (see `portability`), with clang's runtime.
 
 use crate::Outcome;
 use crate::host;
 use std::process::Command;
 
-/// A sanitizer: its name, compiler flags, the packages whose tests run.
-const RUNS: &[(&str, &str, &[&str])] = &[
-    (
-        "address",
-        "-Zsanitizer=address",
-        &["mimic-abi", "mimic-object", "mimic-vm", "mimic-linux", "mimic-ebpf", "mimic-tests"],
-    ),
-    (
-        // The standard library comes without instrumentation. What it synchronises with is atomics, inlined into ours.
-        "thread",
-        "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg mimic_tsan",
-        &["mimic-vm", "mimic-linux"],
-    ),
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// A sanitizer, how cargo is made to run under it, and the packages whose tests run.
+struct Run {
+    name: &'static str,
+    cargo: fn() -> Result<Command, String>,
+    packages: &'static [&'static str],
+}
+
+const RUNS: &[Run] = &[
+    Run {
+        name: "address",
+        cargo: address,
+        packages: &["mimic-abi", "mimic-object", "mimic-vm", "mimic-linux", "mimic-ebpf", "mimic-tests"],
+    },
+    Run { name: "thread", cargo: thread, packages: &["mimic-vm", "mimic-linux"] },
 ];
 
 /// Runs the sanitizers named, or all.
 pub(crate) fn run(args: &[String]) -> Outcome {
-    let wanted = |name: &str| args.is_empty() || args.iter().any(|arg| arg == name);
-    if let Some(unknown) = args.iter().find(|arg| !RUNS.iter().any(|(name, ..)| name == arg)) {
+    if let Some(unknown) = args.iter().find(|arg| !RUNS.iter().any(|run| run.name == **arg)) {
         return Err(format!("no sanitizer {unknown}; there are address and thread"));
     }
-    let nightly = Command::new("rustc").args(["+nightly", "--version"]).output();
-    if !nightly.is_ok_and(|output| output.status.success()) {
-        return Err("needs the nightly toolchain: rustup toolchain install nightly".into());
-    }
+    let wanted = |run: &&Run| args.is_empty() || args.iter().any(|arg| arg == run.name);
     let mut failed = Vec::new();
-    for (name, flags, packages) in RUNS.iter().filter(|(name, ..)| wanted(name)) {
-        println!("== {name}");
+    for run in RUNS.iter().filter(wanted) {
+        println!("== {}", run.name);
         let base =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| host::root().join("target"), Into::into);
-        let mut cargo = Command::new("cargo");
-        cargo.current_dir(host::root()).args([
-            "+nightly",
-            "test",
-            "--target",
-            "x86_64-unknown-linux-gnu",
-            "--tests",
-        ]);
-        for package in *packages {
+        let mut cargo = (run.cargo)()?;
+        cargo.current_dir(host::root()).args(["--target", TARGET, "--tests"]);
+        for package in run.packages {
             cargo.args(["--package", package]);
         }
-        cargo.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", base.join("sanitize").join(name));
-        // rustup's proxy and the compiler it chose for this chore are not the one asked for.
-        cargo.env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+        cargo.env("CARGO_TARGET_DIR", base.join("sanitize").join(run.name));
         let status = cargo.status().map_err(|error| format!("cannot run cargo: {error}"))?;
         if !status.success() {
-            failed.push(*name);
+            failed.push(run.name);
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(format!("not clean: {}", failed.join(", "))) }
+}
+
+fn address() -> Result<Command, String> {
+    let nightly = Command::new("rustc").args(["+nightly", "--version"]).output();
+    if !nightly.is_ok_and(|output| output.status.success()) {
+        return Err("address needs the nightly toolchain: rustup toolchain install nightly".into());
+    }
+    let mut cargo = Command::new("cargo");
+    cargo.args(["+nightly", "test"]).env("RUSTFLAGS", "-Zsanitizer=address");
+    // Those that rustup set for this chore name another toolchain.
+    cargo.env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    Ok(cargo)
+}
+
+fn thread() -> Result<Command, String> {
+    let rustc = host::rustc_with_source()?;
+    let clang = host::tool("CLANG", &["clang-19", "clang"]);
+    let clang = clang.ok_or(
+        "thread needs clang with its sanitizer runtimes (Debian: apt install clang-19 libclang-rt-19-dev)",
+    )?;
+    let flags = [
+        "-Zsanitizer=thread",
+        "-Zexternal-clangrt",
+        &format!("-Clinker={clang}"),
+        "-Clink-arg=-fsanitize=thread",
+        "--cfg=mimic_tsan",
+    ];
+    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    cargo
+        .args(["test", "-Zbuild-std"])
+        .env("RUSTC", rustc)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTFLAGS", flags.join(" "));
+    Ok(cargo)
 }
