@@ -264,7 +264,7 @@ fn redirects_by_map() {
         let mut linked = Program::from_code("test", slots, ByteOrder::Little);
         linked.prog_type = Some(ProgType::Xdp);
         linked.refs = vec![Ref { pc: 0, target: RefTarget::Map(0) }];
-        let program = vm.add(linked, &[map.clone()]).expect("it loads");
+        let program = vm.add(linked, std::slice::from_ref(&map)).expect("it loads");
         let mut context = XdpContext::packet(ipv4());
         let ran = vm.process(&program, 0).expect("a process").run(&mut context).expect("it runs");
         assert_eq!(ran.r0, r0, "{map_type} {text}");

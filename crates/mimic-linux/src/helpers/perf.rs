@@ -3,7 +3,8 @@
 use super::map::with_bytes;
 use super::row::{READ, WRITE};
 use crate::maps::{LinuxMap, PerfEventArray};
-use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, ProgType, Size, Support, arg};
+use crate::net;
+use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, ProgType, Support, arg};
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
 pub(super) const ROWS: &[Helper] = &[
@@ -78,7 +79,7 @@ const INDEX_MASK: u64 = 0xffff_ffff;
 
 fn perf_event_output(
     call: &mut Call<'_>,
-    context: u64,
+    _context: u64,
     map: u64,
     flags: u64,
     data: u64,
@@ -86,15 +87,12 @@ fn perf_event_output(
 ) -> HelperResult {
     let array = call.map_as::<LinuxMap<PerfEventArray>>(map)?.ops();
     let packet_len = (flags & CTX_LEN_MASK) >> 32;
-    let packet = packet(call);
-    let allowed = if packet.is_some() { INDEX_MASK | CTX_LEN_MASK } else { INDEX_MASK };
+    let has_packet = has_packet(call);
+    let allowed = if has_packet { INDEX_MASK | CTX_LEN_MASK } else { INDEX_MASK };
     if flags & !allowed != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let bytes = match packet {
-        Some(packet) if packet_len > 0 => packet_bytes(call, context, packet, packet_len)?,
-        _ => Vec::new(),
-    };
+    let bytes = if packet_len > 0 { packet_bytes(call, packet_len)? } else { Vec::new() };
     let Ok(len) = u32::try_from(size) else { return Err(Errno::E2BIG.into()) };
     with_bytes(call, data, len, |data| {
         array.output(call.cpu(), flags as u32, data, &bytes)?;
@@ -102,36 +100,32 @@ fn perf_event_output(
     })
 }
 
-/// Offsets in a context of the packet's first address and of the address after its last byte.
-#[derive(Clone, Copy)]
-struct PacketFields {
-    data: u64,
-    data_end: u64,
+/// Whether programs of this type have packets whose bytes may follow the data.
+fn has_packet(call: &Call<'_>) -> bool {
+    use ProgType::*;
+    matches!(
+        call.program().linked().prog_type,
+        Some(
+            Xdp | SocketFilter
+                | SchedCls
+                | SchedAct
+                | CgroupSkb
+                | LwtIn
+                | LwtOut
+                | LwtXmit
+                | LwtSeg6local
+                | SkSkb
+        )
+    )
 }
 
-/// Where a program's context says where its packet is; none for programs without packets.
-fn packet(call: &Call<'_>) -> Option<PacketFields> {
-    match call.program().linked().prog_type? {
-        ProgType::Xdp => Some(PacketFields { data: 0, data_end: 4 }),
-        ProgType::SocketFilter
-        | ProgType::SchedCls
-        | ProgType::SchedAct
-        | ProgType::CgroupSkb
-        | ProgType::LwtIn
-        | ProgType::LwtOut
-        | ProgType::LwtXmit
-        | ProgType::LwtSeg6local
-        | ProgType::SkSkb => Some(PacketFields { data: 76, data_end: 80 }),
-        _ => None,
-    }
-}
-
-/// The packet's first bytes; `EFAULT` if it has fewer.
-fn packet_bytes(call: &Call<'_>, context: u64, packet: PacketFields, len: u64) -> Result<Vec<u8>, Trap> {
-    let data = call.load(context.wrapping_add(packet.data), Size::W)?;
-    let end = call.load(context.wrapping_add(packet.data_end), Size::W)?;
-    if len > end.saturating_sub(data) {
+/// The packet's first bytes, wherever they lie; `EFAULT` if it has fewer.
+fn packet_bytes(call: &mut Call<'_>, len: u64) -> Result<Vec<u8>, Trap> {
+    let Some(packet) = net::packet(call) else { return Err(net::wrong_context(call, "packet")) };
+    if len > packet.len().into() {
         return Err(Errno::EFAULT.into());
     }
-    call.read_vec(data, len)
+    let mut bytes = vec![0; len as usize];
+    packet.read(0, &mut bytes);
+    Ok(bytes)
 }

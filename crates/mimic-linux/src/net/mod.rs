@@ -14,6 +14,7 @@ pub(crate) use sk_buff::{SLACK, csum_diff, csum_fold, csum_partial};
 pub use xdp_buff::{FRAGS_MAX, HEADROOM, XdpBuff};
 pub(crate) use xdp_buff::{FRAME_HEADER_LEN, hard_end};
 
+use crate::progs::{SkbContext, XdpContext};
 use mimic_abi::Errno;
 use mimic_vm::Call;
 
@@ -39,6 +40,15 @@ pub trait PacketBytes {
 
     /// Copies bytes in; false, and nothing copied, if they are not all there.
     fn write(&self, off: u32, from: &[u8]) -> bool;
+}
+
+/// The packet of the running program, if its context has one.
+pub fn packet<'c>(call: &'c mut Call<'_>) -> Option<&'c dyn PacketBytes> {
+    // Asked twice: a borrow that is returned on one branch only is not given back on the other.
+    if call.context::<XdpContext>().is_some() {
+        return call.context::<XdpContext>()?.buff_mut().map(|buff| &*buff as &dyn PacketBytes);
+    }
+    call.context::<SkbContext>()?.buff_mut().map(|buff| &*buff as &dyn PacketBytes)
 }
 
 /// What a call answers when its context is not the one that the program type has: `EINVAL`, or rather a fault that says so.
