@@ -34,6 +34,9 @@ pub struct RandomDifference {
 /// Programs that may wait between the kernel's thread and mimic's.
 const QUEUE_LEN: usize = 64;
 
+/// Programs that are loaded before the kernel is given time to free them.
+const LOADS_UNSETTLED: usize = 128;
+
 impl Kernel {
     /// Compares the programs of `seeds`, until `differences_max` are found. `progress` is told how many are done.
     pub fn diff_random(
@@ -47,7 +50,10 @@ impl Kernel {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 self.in_empty_netns(|| {
-                    for seed in seeds {
+                    for (count, seed) in seeds.enumerate() {
+                        if count.is_multiple_of(LOADS_UNSETTLED) {
+                            self.settle();
+                        }
                         let program = RandomProgram::new(seed);
                         let run = self.run_random(&program, false);
                         // Nobody listens any more: enough differences were found.
@@ -88,6 +94,7 @@ impl Kernel {
     ) -> RandomDifference {
         let with = |insns: &[RawInsn]| RandomProgram { insns: insns.to_vec(), ..program.clone() };
         let differs = |insns: &[RawInsn]| {
+            self.settle();
             let program = with(insns);
             match self.run_random(&program, false) {
                 KernelRun::Refused(_) => None,

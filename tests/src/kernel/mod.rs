@@ -14,6 +14,9 @@ mod ring;
 pub mod sys;
 
 use std::fmt;
+use std::io::Write;
+use std::sync::{Once, OnceLock};
+use std::time::{Duration, Instant};
 
 use mimic_abi::Errno;
 
@@ -31,11 +34,25 @@ pub struct Kernel(());
 
 /// Why the kernel can't be asked.
 #[derive(Clone, Debug)]
-pub struct Reason(Errno);
+pub enum Reason {
+    /// bpf(2) answers this.
+    Refused(Errno),
+    /// So many programs wait to be freed that the kernel must be stuck: asking it would hang.
+    Stuck(usize),
+}
+
+/// Programs that the kernel may have yet to free before loaders wait for it.
+const UNFREED_MAX: usize = 256;
+/// As many as no loader here leaves behind, and few machines have loaded.
+const UNFREED_STUCK: usize = 5000;
 
 impl Kernel {
     /// Tries bpf(2) by making a one-element array and loading a program that returns 0.
     pub fn available() -> Result<Kernel, Reason> {
+        let unfreed = programs_in_memory();
+        if unfreed > UNFREED_STUCK {
+            return Err(Reason::Stuck(unfreed));
+        }
         sys::lift_memlock();
         let array = MapAttr {
             map_type: MapKind::ARRAY.0,
@@ -44,11 +61,11 @@ impl Kernel {
             max_entries: 1,
             ..MapAttr::default()
         };
-        Map::create(&array).map_err(Reason)?;
+        Map::create(&array).map_err(Reason::Refused)?;
         // r0 = 0; exit
         let insns = [0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
         let attr = ProgAttr { prog_type: 1, insns: &insns, license: "GPL", ..ProgAttr::default() };
-        Prog::load(&attr).map_err(|error| Reason(error.errno))?;
+        Prog::load(&attr).map_err(|error| Reason::Refused(error.errno))?;
         Ok(Kernel(()))
     }
 
@@ -63,9 +80,28 @@ impl Kernel {
                 panic!("MIMIC_REQUIRE_KERNEL=1, but {reason}")
             }
             Err(reason) => {
-                eprintln!("skipped: {reason}");
+                // Once for each test binary, and past the capture of passing tests' output.
+                static TOLD: Once = Once::new();
+                TOLD.call_once(|| drop(writeln!(std::io::stderr(), "skipped: {reason}")));
                 None
             }
+        }
+    }
+
+    /// Waits until the kernel has freed most of the programs that were closed; whoever loads thousands asks now and then.
+    ///
+    /// Linux frees programs in work items of the CPU that closed them, and a load can wait for a work item of the same CPU while it
+    /// holds the lock that those need: with 1024 of them waiting, 6.18 deadlocks, for good and for the whole machine.
+    ///
+    /// # Panics
+    /// When nothing is freed for long.
+    pub fn settle(&self) {
+        static LOADED_BY_OTHERS: OnceLock<usize> = OnceLock::new();
+        let others = *LOADED_BY_OTHERS.get_or_init(programs_in_memory);
+        let started = Instant::now();
+        while programs_in_memory() > others + UNFREED_MAX {
+            assert!(started.elapsed() < Duration::from_secs(60), "the kernel frees no programs");
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -94,11 +130,20 @@ impl Kernel {
 
 impl fmt::Display for Reason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Errno::EPERM | Errno::EACCES => {
-                write!(out, "the kernel's bpf(2) is not permitted here ({})", self.0)
+        match self {
+            Reason::Refused(errno @ (Errno::EPERM | Errno::EACCES)) => {
+                write!(out, "the kernel's bpf(2) is not permitted here ({errno})")
             }
-            Errno(_) => write!(out, "the kernel's bpf(2) does not work here ({})", self.0),
+            Reason::Refused(errno) => write!(out, "the kernel's bpf(2) does not work here ({errno})"),
+            Reason::Stuck(unfreed) => {
+                write!(out, "the kernel's bpf(2) is stuck here ({unfreed} programs wait to be freed)")
+            }
         }
     }
+}
+
+/// Programs that take up kernel memory: loaded, or closed and not freed yet. 0 where that isn't told.
+fn programs_in_memory() -> usize {
+    let areas = std::fs::read_to_string("/proc/vmallocinfo").unwrap_or_default();
+    areas.lines().filter(|line| line.contains("bpf_prog_alloc")).count()
 }

@@ -19,6 +19,7 @@ impl Kernel {
 
     /// As `record`, for one program of the object.
     pub fn record_program(&self, parts: &Parts<'_>, program: &Program) -> Result<ProgramRecord, String> {
+        self.settle();
         let in_slot = |name: &str| parts.maps.iter().any(|map| has_program(map, name));
         let needed =
             parts.programs.iter().copied().filter(|other| other.name == program.name || in_slot(&other.name));
