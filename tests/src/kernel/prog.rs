@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use mimic_abi::Errno;
 
@@ -32,6 +34,11 @@ pub struct LoadError {
 /// The log's room: 16 MiB hold every log of the kernel's selftests at level 1.
 const LOG_LEN: usize = 16 << 20;
 
+/// Programs that were loaded, and how many may be before the kernel is given time to free those that are closed.
+static LOADS: AtomicUsize = AtomicUsize::new(0);
+const LOADS_UNSETTLED: usize = 64;
+const PATIENCE: Duration = Duration::from_secs(1);
+
 impl Prog {
     /// BPF_PROG_LOAD, without its log but for `attr.log_level`.
     pub fn load(attr: &ProgAttr<'_>) -> Result<Prog, LoadError> {
@@ -40,6 +47,10 @@ impl Prog {
 
     /// BPF_PROG_LOAD with the verifier's log at `attr.log_level`.
     pub fn load_with_log(attr: &ProgAttr<'_>) -> Result<(Prog, String), LoadError> {
+        if LOADS.fetch_add(1, Ordering::Relaxed) % LOADS_UNSETTLED == LOADS_UNSETTLED - 1 {
+            // Whoever holds many programs open waits in vain, and goes on.
+            super::settled_within(PATIENCE);
+        }
         let mut log = vec![0; if attr.log_level == 0 { 0 } else { LOG_LEN }];
         let result = sys::prog_load(attr, &mut log);
         let log = text(log);
