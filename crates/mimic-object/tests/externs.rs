@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use common::*;
 use mimic_abi::btf::{Btf, BtfBuilder, DatasecEntry, IntEncoding, Linkage, TypeId};
@@ -142,8 +142,9 @@ fn configuration_has_a_bound_and_arrays_of_themselves_are_none() {
     let huge = |types: &mut BtfBuilder| {
         let character = types.int("char", 1, IntEncoding::SIGNED);
         let text = types.array(character, character, 1 << 20);
-        let name = |i: usize| &*format!("CONFIG_{i}").leak();
-        (0..4200).map(|i| (name(i), text, 1 << 20)).collect()
+        static NAMES: LazyLock<Vec<String>> =
+            LazyLock::new(|| (0..4200).map(|i| format!("CONFIG_{i}")).collect());
+        NAMES.iter().map(|name| (name.as_str(), text, 1 << 20)).collect()
     };
     let errors = try_kconfig(ByteOrder::Little, false, huge).unwrap_err();
     assert!(errors.to_string().contains("configuration values"), "{errors}");
