@@ -8,7 +8,7 @@ use crate::maps::redirect_map as targets_of;
 use crate::net::{ClonedPacket, Device, NextHop, Redirect, RedirectTo, wrong_context};
 use crate::progs::{SkbContext, XdpContext};
 use mimic_abi::{
-    ArgType, Errno, HelperFlags, HelperSpec, MapType, MemAccess, MemLen, Size, arg, arg_or_null,
+    ArgType, Errno, HelperFlags, HelperSpec, MapType, MemAccess, MemLen, Size, Support, arg, arg_or_null,
 };
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
@@ -21,13 +21,15 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("flags", ArgType::Anything),
             ])
             .flags(HelperFlags::CHANGES_PACKET)
-            .since(4, 2),
+            .since(4, 2)
+            .support(RECORDED),
         clone_redirect,
     ),
     Helper::new(
         HelperSpec::new(23, "redirect")
             .args(&[arg("ifindex", ArgType::Anything), arg("flags", ArgType::Anything)])
-            .since(4, 4),
+            .since(4, 4)
+            .support(RECORDED),
         redirect,
     ),
     Helper::new(
@@ -37,7 +39,8 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("key", ArgType::Anything),
                 arg("flags", ArgType::Anything),
             ])
-            .since(4, 14),
+            .since(4, 14)
+            .support(RECORDED),
         redirect_map,
     ),
     Helper::new(
@@ -48,13 +51,15 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("plen", ArgType::SizeOrZero),
                 arg("flags", ArgType::Anything),
             ])
-            .since(5, 10),
+            .since(5, 10)
+            .support(RECORDED),
         redirect_neigh,
     ),
     Helper::new(
         HelperSpec::new(155, "redirect_peer")
             .args(&[arg("ifindex", ArgType::Anything), arg("flags", ArgType::Anything)])
-            .since(5, 10),
+            .since(5, 10)
+            .support(RECORDED),
         redirect_peer,
     ),
     Helper::new(
@@ -67,10 +72,13 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("flags", ArgType::Anything),
             ])
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 12),
+            .since(5, 12)
+            .support(Support::Partial("BPF_MTU_CHK_SEGS of a packet that is too long is a fault")),
         check_mtu,
     ),
 ];
+
+const RECORDED: Support = Support::Partial("recorded in the outcome: packets go nowhere");
 
 /// `BPF_F_INGRESS`: into the device's receive path instead of out of it.
 const INGRESS: u64 = 1;

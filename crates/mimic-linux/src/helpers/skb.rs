@@ -4,7 +4,7 @@ use super::row::{READ, WRITE};
 use crate::Linux;
 use crate::net::{PacketBytes, SkBuff, eth, wrong_context};
 use crate::progs::SkbContext;
-use mimic_abi::{ArgType, ByteOrder, Errno, HelperFlags, HelperSpec, ProgType, Size, arg};
+use mimic_abi::{ArgType, ByteOrder, Errno, HelperFlags, HelperSpec, ProgType, Size, Support, arg};
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
 pub(super) const ROWS: &[Helper] = &[
@@ -40,7 +40,7 @@ pub(super) const ROWS: &[Helper] = &[
         skb_vlan_pop,
     ),
     Helper::new(
-        HelperSpec::new(24, "get_route_realm").args(&[arg("skb", ArgType::Ctx)]).since(4, 4),
+        HelperSpec::new(24, "get_route_realm").args(&[arg("skb", ArgType::Ctx)]).since(4, 4).support(Support::Partial("0: packets have no routes yet")),
         get_route_realm,
     ),
     Helper::new(
@@ -72,7 +72,7 @@ pub(super) const ROWS: &[Helper] = &[
         skb_change_type,
     ),
     Helper::new(
-        HelperSpec::new(34, "get_hash_recalc").args(&[arg("skb", ArgType::Ctx)]).since(4, 8),
+        HelperSpec::new(34, "get_hash_recalc").args(&[arg("skb", ArgType::Ctx)]).since(4, 8).support(Support::Partial("the same for packets of a flow, but not the kernel's number, which has a secret of the boot in it")),
         get_hash_recalc,
     ),
     Helper::new(
