@@ -379,3 +379,65 @@ fn the_current_task_is_a_structure() {
     let write = program(&vm, "call 35\n*(u32 *)(r0 + 0) = 1\nexit", &[]);
     assert!(try_run(&vm, 0, &write).is_err());
 }
+
+/// What a string kfunc answers for texts on the stack, `a` at r10-64 and `b` at r10-32, and a third argument.
+fn string_kfunc(name: &str, a: &str, b: Option<&str>, third: u64) -> i32 {
+    let store = |text: &str, at: i64| {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.resize(32, 0);
+        let words = bytes.as_chunks::<8>().0.iter().zip((at..).step_by(8));
+        words
+            .map(|(word, at)| {
+                format!("r1 = {:#x} ll\n*(u64 *)(r10 - {}) = r1\n", u64::from_le_bytes(*word), -at)
+            })
+            .collect::<String>()
+    };
+    let second = if b.is_some() { "r2 = r10\nr2 += -32\n".into() } else { format!("r2 = {third}\n") };
+    let text = format!(
+        "{}{}r1 = r10\nr1 += -64\n{second}r3 = {third}\ncall 1\nexit",
+        store(a, -64),
+        store(b.unwrap_or_default(), -32)
+    );
+    let vm = vm_in(World::default());
+    let mut code = assemble(&text, &()).unwrap_or_else(|errors| panic!("{errors:?}")).slots;
+    let pc = code.len() - 2;
+    // A call of a kernel function.
+    (code[pc].src, code[pc].imm) = (2, 0);
+    let target = RefTarget::Kfunc { name: name.into(), weak: false, btf_id: 0 };
+    let refs = vec![Ref { pc: pc as u32, target }];
+    let linked = Program { refs, ..Program::from_code("test", code, ByteOrder::Little) };
+    let program = vm.add(linked, &[]).unwrap_or_else(|error| panic!("{error}"));
+    try_run(&vm, 0, &program).unwrap_or_else(|fault| panic!("{fault}")) as i32
+}
+
+#[test]
+fn strings_are_searched() {
+    let missing = -Errno::ENOENT.0;
+    let cases: &[(&str, &str, Option<&str>, u64, i32)] = &[
+        ("bpf_strcmp", "abc", Some("abc"), 0, 0),
+        ("bpf_strcmp", "abc", Some("abd"), 0, -1),
+        ("bpf_strcmp", "abc", Some("ab"), 0, 1),
+        ("bpf_strcmp", "", Some("a"), 0, -1),
+        ("bpf_strcasecmp", "HeLLo", Some("hEllO"), 0, 0),
+        ("bpf_strchr", "hello", None, u64::from(b'l'), 2),
+        ("bpf_strchr", "hello", None, u64::from(b'z'), missing),
+        ("bpf_strchr", "hello", None, 0, 5),
+        ("bpf_strchrnul", "hello", None, u64::from(b'z'), 5),
+        ("bpf_strrchr", "hello", None, u64::from(b'l'), 3),
+        ("bpf_strrchr", "hello", None, u64::from(b'z'), missing),
+        ("bpf_strlen", "hello", None, 0, 5),
+        ("bpf_strnlen", "hello", None, 3, 3),
+        ("bpf_strnlen", "hello", None, 30, 5),
+        ("bpf_strspn", "hello", Some("leh"), 0, 4),
+        ("bpf_strcspn", "hello", Some("ol"), 0, 2),
+        ("bpf_strcspn", "hello", Some(""), 0, 5),
+        ("bpf_strstr", "hello, world", Some("world"), 0, 7),
+        ("bpf_strstr", "hello, world", Some("word"), 0, missing),
+        ("bpf_strstr", "hello", Some(""), 0, 0),
+        ("bpf_strnstr", "hello, world", Some("world"), 11, missing),
+        ("bpf_strnstr", "hello, world", Some("world"), 12, 7),
+    ];
+    for (name, a, b, third, expected) in cases {
+        assert_eq!(string_kfunc(name, a, *b, *third), *expected, "{name}({a:?}, {b:?}, {third})");
+    }
+}

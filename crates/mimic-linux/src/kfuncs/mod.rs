@@ -5,12 +5,13 @@
 mod dynptr;
 mod iter;
 mod section;
+mod string;
 mod wq;
 
 use mimic_vm::Helper;
 
 /// The families. A name is in exactly one.
-const FAMILIES: &[&[Helper]] = &[dynptr::ROWS, iter::ROWS, section::ROWS, wq::ROWS];
+const FAMILIES: &[&[Helper]] = &[dynptr::ROWS, iter::ROWS, section::ROWS, string::ROWS, wq::ROWS];
 
 /// The kfunc of this name.
 pub fn by_name(name: &str) -> Option<&'static Helper> {
