@@ -75,12 +75,6 @@ impl Cage {
         self.backing.map_file(self.base, off, len, file, file_off)
     }
 
-    /// The host address of guest address 0, for engines that emit code.
-    #[allow(dead_code, reason = "the JIT is the reader")]
-    pub(crate) fn base(&self) -> *mut u8 {
-        self.base
-    }
-
     fn ptr(&self, addr: u32, len: u32) -> *mut u8 {
         debug_assert!(u64::from(addr) + u64::from(len) <= self.len);
         self.base.wrapping_add(addr as usize)
