@@ -12,6 +12,7 @@ use std::process::Command;
 const TARGETS: &[(&str, &[&str])] = &[
     ("object_parse", &["o"]),
     ("btf_parse", &[]),
+    ("ctx_json", &["json"]),
     ("decode", &["case", "s"]),
     ("interp", &[]),
     ("pcap", &["pcap", "pcapng"]),
