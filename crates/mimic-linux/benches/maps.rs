@@ -6,11 +6,14 @@ use mimic_linux::Linux;
 use mimic_linux::maps::{LinuxMap, Ringbuf};
 use mimic_object::{MapSpec, Program, Ref, RefTarget};
 use mimic_vm::{MapRef, RawContext, Vm};
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Instant;
 
 const ENTRIES: u32 = 10_000;
-const ROUNDS: u32 = 1_000_000;
+const ROUNDS: u32 = 200;
+const BATCH: u32 = 16 * 1024;
 
 fn main() {
     let vm = Vm::builder(Linux::default()).cpus(2).build().expect("address space");
@@ -26,7 +29,11 @@ fn main() {
         (MapType::LruHash, 8, 0),
         (MapType::LpmTrie, 8, 1),
     ];
-    println!("{:<14} {:>4} {:>10} {:>10} {:>10} {:>12}", "map", "key", "hit", "miss", "update", "in program");
+    let columns = ["in register", "hot", "hit", "miss", "update", "churn", "in program"];
+    print!("{:<14} {:>4}", "map", "key");
+    columns.iter().for_each(|column| print!(" {column:>11}"));
+    println!();
+    native();
     for (kind, key_size, map_flags) in kinds {
         let spec = MapSpec {
             map_type: kind.id(),
@@ -45,9 +52,27 @@ fn main() {
         let misses: Vec<Vec<u8>> = (0..1024).map(|at| key(ENTRIES + at)).collect();
         let look = |keys: &[Vec<u8>]| time(|at| map.lookup(0, black_box(&keys[at as usize & 1023])).is_ok());
         let update = time(|at| map.update(0, black_box(&hits[at as usize & 1023]), &[1; 8], 0).is_ok());
-        let (hit, miss) = (look(&hits), look(&misses));
-        let program = in_program(&vm, &map, &hits[5]);
-        println!("{:<14} {key_size:>4} {hit:>10.1} {miss:>10.1} {update:>10.1} {program:>12.1}", kind.word());
+        let churn = match kind {
+            MapType::Array | MapType::PercpuArray => f64::NAN,
+            _ => time(|at| {
+                let key = black_box(&hits[at as usize & 1023]);
+                map.delete(0, key).is_ok() && map.update(0, key, &[1; 8], 0).is_ok()
+            }),
+        };
+        let hot = vec![hits[5].clone(); 1024];
+        let register = in_register(&map, &hits[5]);
+        let times = [
+            register,
+            look(&hot),
+            look(&hits),
+            look(&misses),
+            update,
+            churn,
+            in_program(&vm, &map, &hits[5]),
+        ];
+        print!("{:<14} {key_size:>4}", kind.word());
+        times.iter().for_each(|time| print!(" {time:>11.1}"));
+        println!();
         vm.remove_map(map.id);
     }
     let spec = MapSpec { map_type: MapType::Ringbuf.id(), max_entries: 1 << 20, ..MapSpec::default() };
@@ -63,6 +88,30 @@ fn main() {
     println!("{:<14} output of 40 bytes with reading {output:.1}", "ringbuf");
 }
 
+/// A lookup of a key that is in a register, as compiled code has it.
+fn in_register(map: &MapRef, key: &[u8]) -> f64 {
+    let word = |at: usize| u64::from_ne_bytes(key[at..at + 8].try_into().expect("8 bytes"));
+    match key.len() {
+        4 => {
+            let key = u32::from_ne_bytes(key.try_into().expect("4 bytes"));
+            time(|_| map.lookup_4(0, black_box(key)) != 0)
+        }
+        8 => time(|_| map.lookup_8(0, black_box(word(0))) != 0),
+        16 => time(|_| map.lookup_16(0, black_box([word(0), word(8)])) != 0),
+        _ => f64::NAN,
+    }
+}
+
+/// The standard library's table beside ours, for a ratio.
+fn native() {
+    let map: HashMap<u64, u64> = (0..u64::from(ENTRIES)).map(|key| (key, 0)).collect();
+    let hits: Vec<u64> = (0..1024).map(|at| at * 7919 % u64::from(ENTRIES)).collect();
+    let hot = time(|_| map.contains_key(black_box(&hits[5])));
+    let hit = time(|at| map.contains_key(black_box(&hits[at as usize & 1023])));
+    let miss = time(|at| !map.contains_key(&(u64::from(ENTRIES) + u64::from(black_box(at)))));
+    println!("{:<14} {:>4} {:>11} {hot:>11.1} {hit:>11.1} {miss:>11.1}", "std HashMap", 8, "");
+}
+
 fn key_of(kind: MapType, len: usize, index: u32) -> Vec<u8> {
     let mut key = vec![0; len];
     match kind {
@@ -75,21 +124,14 @@ fn key_of(kind: MapType, len: usize, index: u32) -> Vec<u8> {
     key
 }
 
-/// Nanoseconds of CPU time that this thread had, where the host tells; others run beside it.
-fn now_ns() -> f64 {
-    static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let ran = stat.split(' ').next().and_then(|ran| ran.parse().ok());
-    ran.unwrap_or_else(|| START.elapsed().as_nanos() as f64)
-}
-
+/// The best of many short rounds: others run beside it.
 fn time(mut operation: impl FnMut(u32) -> bool) -> f64 {
     let mut best = f64::MAX;
-    for _ in 0..5 {
-        let start = now_ns();
-        let done = (0..ROUNDS).filter(|at| operation(*at)).count();
-        best = best.min((now_ns() - start) / f64::from(ROUNDS));
-        assert_eq!(done, ROUNDS as usize);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        let done = (0..BATCH).filter(|at| operation(*at)).count();
+        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(BATCH));
+        assert_eq!(done, BATCH as usize);
     }
     best
 }
@@ -101,7 +143,7 @@ fn in_program(vm: &Arc<Vm>, map: &Arc<MapRef>, key: &[u8]) -> f64 {
     for (at, byte) in key.iter().enumerate() {
         text.push_str(&format!("*(u8 *)(r10 - {}) = {byte}\n", -(base + at as i32)));
     }
-    text.push_str("r6 = 2000000\nr1 = 0xffff ll\nr2 = r10\n");
+    text.push_str("r6 = 20000\nr1 = 0xffff ll\nr2 = r10\n");
     text.push_str(&format!("r2 += {base}\ncall 1\nr6 += -1\nif r6 != 0 goto -7\nr0 = 0\nexit\n"));
     let code = assemble(&text, &()).unwrap_or_else(|errors| panic!("{text}: {errors:?}")).slots;
     let pc = code.iter().position(|insn| insn.opcode == 0x18).expect("ld_imm64") as u32;
@@ -110,10 +152,10 @@ fn in_program(vm: &Arc<Vm>, map: &Arc<MapRef>, key: &[u8]) -> f64 {
     let program = vm.add(program, std::slice::from_ref(map)).unwrap_or_else(|error| panic!("{error}"));
     let mut process = vm.process(&program, 0).expect("memory");
     let mut best = f64::MAX;
-    for _ in 0..5 {
-        let start = now_ns();
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
         process.run(&mut RawContext::default()).expect("it runs");
-        best = best.min((now_ns() - start) / 2_000_000.0);
+        best = best.min(start.elapsed().as_nanos() as f64 / 20_000.0);
     }
     best
 }

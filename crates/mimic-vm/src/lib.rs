@@ -28,7 +28,7 @@ pub use fault::{Fault, FaultKind, SourceLine};
 pub use hook::{Before, Hook};
 pub use limits::Limits;
 pub use load::LoadError;
-pub use map::{Batch, Elem, ElemKey, MAPS_MAX, Map, MapEnv, MapError, MapRef};
+pub use map::{ArrayLayout, Batch, Elem, ElemKey, MAPS_MAX, Map, MapEnv, MapError, MapRef, answer, bytes_16};
 pub use memory::{Hygiene, Memory, MemoryError, MemoryOptions, Region, View};
 pub use op::{SLOTS_MAX, TranslateError};
 pub use probe::{At, Flow, NoProbe, Probe};

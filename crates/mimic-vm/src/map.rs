@@ -89,6 +89,20 @@ pub struct Elem {
     pub value: u64,
 }
 
+/// How the values of an array lie in guest memory, for engines that find them by themselves: that of index `i` for CPU `c` is at
+/// `base + c * cpu_stride + i * stride`. They never move. See [`Map::array_layout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArrayLayout {
+    /// The guest address of the value of index 0 for CPU 0.
+    pub base: u64,
+    /// Bytes from one value to the next.
+    pub stride: u32,
+    /// Bytes from a CPU's values to those of the next CPU; 0 if all CPUs share them.
+    pub cpu_stride: u32,
+    /// How many there are; keys from here on have no value.
+    pub entries: u32,
+}
+
 /// A map. Operations that a type doesn't have keep their default, which is the kernel's answer for those types.
 ///
 /// Keys and values are in guest byte order. Their lengths are the spec's, except where said otherwise.
@@ -101,6 +115,27 @@ pub trait Map: Any + Send + Sync {
     fn lookup(&self, cpu: u32, key: &[u8]) -> Result<Option<u64>, Errno> {
         let _ = (cpu, key);
         Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Programs: `lookup` of a key of 4 bytes, which are those of `key` in the host's byte order; answers what the helper returns: the
+    /// address, 0, or a negated error number. For maps whose `key_size` is 4, and engines that have the key in a register.
+    fn lookup_4(&self, cpu: u32, key: u32) -> u64 {
+        answer(self.lookup(cpu, &key.to_ne_bytes()))
+    }
+
+    /// Programs: the same for a key of 8 bytes.
+    fn lookup_8(&self, cpu: u32, key: u64) -> u64 {
+        answer(self.lookup(cpu, &key.to_ne_bytes()))
+    }
+
+    /// Programs: the same for a key of 16 bytes, the first 8 in `key[0]`.
+    fn lookup_16(&self, cpu: u32, key: [u64; 2]) -> u64 {
+        answer(self.lookup(cpu, &bytes_16(key)))
+    }
+
+    /// Programs: where all values are, if keys are indexes and lookups have no effect but to find the address.
+    fn array_layout(&self) -> Option<ArrayLayout> {
+        None
     }
 
     /// Programs: sets the value of `key`. `flags` are `BPF_ANY`, `BPF_NOEXIST`, `BPF_EXIST`, `BPF_F_LOCK`.
@@ -215,12 +250,32 @@ pub trait Map: Any + Send + Sync {
     fn release(&self) {}
 }
 
+/// What `bpf_map_lookup_elem` returns for the answer of a lookup.
+#[inline]
+pub fn answer(found: Result<Option<u64>, Errno>) -> u64 {
+    match found {
+        Ok(addr) => addr.unwrap_or(0),
+        Err(errno) => errno.to_r0(),
+    }
+}
+
+/// The bytes of a key of two words.
+#[inline]
+pub fn bytes_16([low, high]: [u64; 2]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&low.to_ne_bytes());
+    bytes[8..].copy_from_slice(&high.to_ne_bytes());
+    bytes
+}
+
 /// A map with its place in a VM.
 pub struct MapRef {
     /// Its id, from 1.
     pub id: u32,
     /// The address by which programs know it.
     pub addr: u64,
+    /// Bytes of a key, as in its spec.
+    pub key_size: u32,
     /// The map.
     pub map: Arc<dyn Map>,
 }

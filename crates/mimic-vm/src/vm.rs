@@ -183,7 +183,7 @@ impl Vm {
                 return Err(MapError::new(Errno::ENOSPC, why));
             }
             let addr = self.handles.base() + free as u64 * u64::from(MAP_HANDLE_LEN);
-            let map = Arc::new(MapRef { id: free as u32 + 1, addr, map });
+            let map = Arc::new(MapRef { id: free as u32 + 1, addr, key_size: map.spec().key_size, map });
             if free == table.maps.len() {
                 table.maps.push(None);
             }

@@ -111,7 +111,7 @@ fn map_lookup_percpu_elem(call: &mut Call<'_>, map: u64, key: u64, cpu: u64, _: 
 
 fn map_update_elem(call: &mut Call<'_>, map: u64, key: u64, value: u64, flags: u64, _: u64) -> HelperResult {
     let map = writable(call, map)?;
-    with_bytes(call, key, map.spec().key_size, |key| {
+    with_bytes(call, key, map.key_size, |key| {
         with_bytes(call, value, map.spec().value_size, |value| {
             map.update(call.cpu(), key, value, flags)?;
             Ok(0)
@@ -121,7 +121,7 @@ fn map_update_elem(call: &mut Call<'_>, map: u64, key: u64, value: u64, flags: u
 
 fn map_delete_elem(call: &mut Call<'_>, map: u64, key: u64, _: u64, _: u64, _: u64) -> HelperResult {
     let map = writable(call, map)?;
-    with_bytes(call, key, map.spec().key_size, |key| {
+    with_bytes(call, key, map.key_size, |key| {
         map.delete(call.cpu(), key)?;
         Ok(0)
     })
@@ -213,7 +213,17 @@ fn next_elem(
 
 #[inline]
 fn lookup(call: &Call<'_>, map: &Arc<MapRef>, key: u64, cpu: u32) -> HelperResult {
-    with_bytes(call, key, map.spec().key_size, |key| Ok(map.lookup(cpu, key)?.unwrap_or(0)))
+    let word = |bytes: [u8; 8]| u64::from_ne_bytes(bytes);
+    match map.key_size {
+        4 => Ok(map.lookup_4(cpu, u32::from_ne_bytes(call.read_array(key)?))),
+        8 => Ok(map.lookup_8(cpu, word(call.read_array(key)?))),
+        16 => {
+            let bytes: [u8; 16] = call.read_array(key)?;
+            let (words, _) = bytes.as_chunks();
+            Ok(map.lookup_16(cpu, [word(words[0]), word(words[1])]))
+        }
+        len => with_bytes(call, key, len, |key| Ok(map.lookup(cpu, key)?.unwrap_or(0))),
+    }
 }
 
 /// The map at `addr`, for a change by the program.

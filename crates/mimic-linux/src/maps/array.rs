@@ -2,13 +2,14 @@
 
 use super::fields::{Fields, Special, ValueLock};
 use super::front::{LinuxMap, Ops};
+use super::table::cpu_stride;
 use super::{Maker, next_index, word};
 use mimic_abi::uapi::map_flags::BPF_F_RDONLY_PROG;
 use mimic_abi::uapi::update_flags::{BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST};
 use mimic_abi::{ByteOrder, Errno};
 use mimic_object::MapSpec;
 use mimic_vm::memory::{Access, Layout, Part};
-use mimic_vm::{Elem, ElemKey, Map, MapError, Region};
+use mimic_vm::{ArrayLayout, Elem, ElemKey, Map, MapError, Region};
 use std::sync::Arc;
 
 /// `BPF_MAP_TYPE_ARRAY`.
@@ -16,7 +17,7 @@ pub struct Array {
     values: Values,
 }
 
-/// `BPF_MAP_TYPE_PERCPU_ARRAY`: each CPU's values lie together.
+/// `BPF_MAP_TYPE_PERCPU_ARRAY`: each CPU's values lie together, on cache lines of their own.
 pub struct PercpuArray {
     values: Values,
     cpus: u32,
@@ -30,6 +31,8 @@ struct Values {
     value_len: u32,
     /// Bytes from one value to the next: the length rounded up to 8.
     stride: u32,
+    /// Bytes from a CPU's values to those of the next.
+    cpu_stride: u32,
     fields: Fields,
 }
 
@@ -68,7 +71,12 @@ impl Values {
         let part = Part { off: 0, len: spec.value_size, access: value_access(spec) };
         let layout = Layout::Slab { stride, parts: [part].into() };
         // Cannot overflow: the sizes are below 2^31, 2^32 and 2^10, and a per-CPU value has 2^15 bytes at most.
-        let len = u64::from(stride) * u64::from(spec.max_entries) * u64::from(cpus);
+        let (cpu_stride, len) = match cpus {
+            1 => (0, u64::from(stride) * u64::from(spec.max_entries)),
+            cpus => {
+                (cpu_stride(spec.max_entries, stride), cpu_stride(spec.max_entries, stride) * u64::from(cpus))
+            }
+        };
         let region = maker.region("value", len, layout)?;
         Ok(Values {
             region,
@@ -76,6 +84,7 @@ impl Values {
             entries: spec.max_entries,
             value_len: spec.value_size,
             stride,
+            cpu_stride: cpu_stride as u32,
             fields: Fields::new(spec),
         })
     }
@@ -89,7 +98,7 @@ impl Values {
 
     #[inline]
     fn at(&self, cpu: u32, index: u32) -> u32 {
-        (cpu * self.entries + index) * self.stride
+        cpu * self.cpu_stride + index * self.stride
     }
 
     /// The offset of the value that an update of `key` sets.
@@ -99,6 +108,11 @@ impl Values {
         }
         let off = self.off(cpu, key)?.ok_or(Errno::E2BIG)?;
         if flags == BPF_NOEXIST { Err(Errno::EEXIST) } else { Ok(off) }
+    }
+
+    fn layout(&self) -> ArrayLayout {
+        let Values { stride, cpu_stride, entries, .. } = *self;
+        ArrayLayout { base: self.region.base(), stride, cpu_stride, entries }
     }
 
     fn set(&self, off: u32, value: &[u8]) {
@@ -124,6 +138,10 @@ impl Ops for Array {
     #[inline]
     fn lookup(&self, _cpu: u32, key: &[u8]) -> Result<Option<u64>, Errno> {
         Ok(self.values.off(0, key)?.map(|off| self.values.region.base() + u64::from(off)))
+    }
+
+    fn array_layout(&self) -> Option<ArrayLayout> {
+        Some(self.values.layout())
     }
 
     fn update(&self, _cpu: u32, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
@@ -179,6 +197,10 @@ impl Ops for PercpuArray {
     fn lookup(&self, cpu: u32, key: &[u8]) -> Result<Option<u64>, Errno> {
         let cpu = if cpu < self.cpus { cpu } else { return Ok(None) };
         Ok(self.values.off(cpu, key)?.map(|off| self.values.region.base() + u64::from(off)))
+    }
+
+    fn array_layout(&self) -> Option<ArrayLayout> {
+        Some(self.values.layout())
     }
 
     fn update(&self, cpu: u32, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {

@@ -9,7 +9,7 @@ use mimic_abi::uapi::map_flags::{BPF_F_RDONLY, BPF_F_WRONLY};
 use mimic_abi::uapi::update_flags::BPF_F_LOCK;
 use mimic_abi::{Errno, MapType};
 use mimic_object::MapSpec;
-use mimic_vm::{Batch, Elem, LoadedProgram, Map, MapRef};
+use mimic_vm::{ArrayLayout, Batch, Elem, LoadedProgram, Map, MapRef, answer, bytes_16};
 use std::sync::Arc;
 
 /// A map of type `T`.
@@ -31,6 +31,11 @@ pub trait Ops: Send + Sync + 'static {
 
     /// See [`Map::lookup`].
     fn lookup(&self, cpu: u32, key: &[u8]) -> Result<Option<u64>, Errno>;
+
+    /// See [`Map::array_layout`].
+    fn array_layout(&self) -> Option<ArrayLayout> {
+        None
+    }
 
     /// See [`Map::update`].
     fn update(&self, cpu: u32, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno>;
@@ -170,6 +175,22 @@ impl<T: Ops> Map for LinuxMap<T> {
 
     fn lookup(&self, cpu: u32, key: &[u8]) -> Result<Option<u64>, Errno> {
         self.ops.lookup(cpu, key)
+    }
+
+    fn lookup_4(&self, cpu: u32, key: u32) -> u64 {
+        answer(self.ops.lookup(cpu, &key.to_ne_bytes()))
+    }
+
+    fn lookup_8(&self, cpu: u32, key: u64) -> u64 {
+        answer(self.ops.lookup(cpu, &key.to_ne_bytes()))
+    }
+
+    fn lookup_16(&self, cpu: u32, key: [u64; 2]) -> u64 {
+        answer(self.ops.lookup(cpu, &bytes_16(key)))
+    }
+
+    fn array_layout(&self) -> Option<ArrayLayout> {
+        self.ops.array_layout()
     }
 
     fn update(&self, cpu: u32, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {

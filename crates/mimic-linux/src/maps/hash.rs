@@ -3,12 +3,13 @@
 //! As in the kernel, an update of a value makes a new element and drops the old one, whose bytes stay as they were until the
 //! slot is used again (preallocated maps: by the next such update on the same CPU). Per-CPU values are set in place.
 
+use super::count::Count;
 use super::fields::ValueLock;
 use super::front::{LinuxMap, Ops};
 use super::pool::Pool;
-use super::table::{By, Table};
+use super::sync::{AtomicU32, Ordering, relax};
+use super::table::{By, Locked, Table};
 use super::{Maker, SLOTS_MAX};
-use core::sync::atomic::{AtomicU32, Ordering};
 use mimic_abi::Errno;
 use mimic_abi::uapi::map_flags::BPF_F_NO_PREALLOC;
 use mimic_abi::uapi::update_flags::{BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST};
@@ -20,12 +21,15 @@ pub struct Hash {
     table: Table,
     pool: Pool,
     percpu: bool,
-    /// For each CPU a slot beside the others, for updates of what is there; the number plus 1. None without preallocation.
-    spare: Box<[AtomicU32]>,
-    /// Elements, without preallocation; with it, the pool is as large as the map.
-    count: AtomicU32,
-    entries_max: u32,
+    /// For each CPU a slot beside the others, for updates of what is there. None without preallocation.
+    spare: Box<[Spare]>,
+    /// How many more elements there may be, without preallocation; with it, the pool is as large as the map.
+    count: Count,
 }
+
+/// A slot's number plus 1, on a cache line of its own.
+#[repr(align(128))]
+struct Spare(AtomicU32);
 
 /// Without preallocation, maps may be made for more entries than they will ever hold. This many bytes of elements is where adding one
 /// answers `ENOMEM`.
@@ -51,14 +55,13 @@ impl Hash {
             let stride = (u64::from(spec.value_size) + 8) * u64::from(values) + u64::from(spec.key_size) + 8;
             (BYTES_MAX / stride + 1).min(u64::from(SLOTS_MAX)).min(wanted) as u32
         };
-        let table = Table::new(maker, slots, values, spec.value_size)?;
-        let pool = Pool::new(slots);
-        let take = |_| AtomicU32::new(pool.take().map_or(0, |slot| slot + 1));
+        let table = Table::new(maker, slots, percpu.then_some(cpus), spec.value_size)?;
+        let pool = Pool::new(slots, cpus);
+        let take = |cpu| Spare(AtomicU32::new(pool.take(cpu).map_or(0, |slot| slot + 1)));
         let spare = if prealloc { (0..cpus).map(take).collect() } else { [].into() };
-        let len = table.user_value_len(percpu);
-        let entries_max = spec.max_entries;
-        let map = Hash { table, pool, percpu, spare, count: AtomicU32::new(0), entries_max };
-        Ok(LinuxMap::make(spec, len, map))
+        let len = table.user_value_len();
+        let count = Count::new(spec.max_entries, cpus);
+        Ok(LinuxMap::make(spec, len, Hash { table, pool, percpu, spare, count }))
     }
 
     fn set(&self, by: By, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
@@ -68,72 +71,106 @@ impl Hash {
             return Err(Errno::EINVAL);
         }
         let hash = self.table.hash(key);
-        let _lock = self.table.lock(hash);
-        let old = self.table.find(key, hash);
+        let bucket = self.table.lock(hash);
+        let old = bucket.find(key, hash);
         check_exists(old, flags)?;
-        if let Some(slot) = old.filter(|_| self.percpu) {
-            self.table.set_value(slot, by, value, false);
-            return Ok(());
-        }
-        if let Some(slot) = old.filter(|_| locked) {
-            let _value_lock = self.table.lock_value(slot)?;
-            self.table.keep_fields(slot, value);
-            return Ok(());
-        }
-        let lane = match by {
-            By::Program(cpu) => self.spare.get(cpu as usize),
-            By::User => self.spare.first(),
-        };
-        let new = match (old, lane) {
-            (Some(_), Some(lane)) => take_spare(lane),
-            _ => self.take(old.is_some())?,
-        };
-        self.table.set_key(new, key);
-        self.table.set_value(new, by, value, true);
-        self.table.insert(new, hash);
-        if let Some(old) = old {
-            self.table.remove(old, hash);
-            match lane {
-                Some(lane) => lane.store(old + 1, Ordering::Release),
-                None => self.pool.give_back(old),
+        match old {
+            Some(slot) if self.percpu => self.table.set_value(slot, by, value, false),
+            Some(slot) if locked => {
+                let _value_lock = self.table.lock_value(slot)?;
+                self.table.keep_fields(slot, value);
+            }
+            Some(slot) => self.replace(&bucket, slot, hash, by, key, value)?,
+            None => {
+                let new = self.take(by.cpu())?;
+                self.fill(new, by, key, value);
+                bucket.insert(new, hash);
             }
         }
         Ok(())
     }
 
-    /// A slot for a new element, or for one that replaces another.
-    fn take(&self, replaces: bool) -> Result<u32, Errno> {
+    /// Puts a new element in the place of one.
+    fn replace(
+        &self,
+        bucket: &Locked<'_>,
+        old: u32,
+        hash: u32,
+        by: By,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), Errno> {
+        let cpu = by.cpu();
+        let spare = self.spare.get(cpu as usize).or(self.spare.first());
+        let new = match spare {
+            Some(spare) => spare.take(),
+            None => self.pool.take(cpu).ok_or(Errno::ENOMEM)?,
+        };
+        self.fill(new, by, key, value);
+        bucket.insert(new, hash);
+        bucket.remove(old);
+        match spare {
+            Some(spare) => spare.give_back(old),
+            None => self.pool.give_back(cpu, old),
+        }
+        Ok(())
+    }
+
+    fn fill(&self, slot: u32, by: By, key: &[u8], value: &[u8]) {
+        self.table.set_key(slot, key);
+        self.table.set_value(slot, by, value, true);
+    }
+
+    /// A slot for one more element.
+    fn take(&self, cpu: u32) -> Result<u32, Errno> {
         if !self.spare.is_empty() {
-            return self.pool.take().ok_or(Errno::E2BIG);
+            return self.pool.take(cpu).ok_or(Errno::E2BIG);
         }
-        if !replaces {
-            let more = |count| (count < self.entries_max).then(|| count + 1);
-            self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| Errno::E2BIG)?;
+        if !self.count.take(cpu) {
+            return Err(Errno::E2BIG);
         }
-        self.pool.take().ok_or_else(|| {
-            self.count.fetch_sub(u32::from(!replaces), Ordering::Relaxed);
+        self.pool.take(cpu).ok_or_else(|| {
+            self.count.give_back(cpu);
             Errno::ENOMEM
         })
     }
 
     /// Gives back the slot of an element that was taken out.
-    fn give_back(&self, slot: u32) {
+    fn give_back(&self, cpu: u32, slot: u32) {
+        self.pool.give_back(cpu, slot);
         if self.spare.is_empty() {
-            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.count.give_back(cpu);
         }
-        self.pool.give_back(slot);
     }
 
-    fn remove_key(&self, key: &[u8], value: Option<&mut [u8]>) -> Result<(), Errno> {
+    fn remove_key(&self, by: By, key: &[u8], value: Option<&mut [u8]>) -> Result<(), Errno> {
         let hash = self.table.hash(key);
-        let _lock = self.table.lock(hash);
-        let slot = self.table.find(key, hash).ok_or(Errno::ENOENT)?;
+        let bucket = self.table.lock(hash);
+        let slot = bucket.find(key, hash).ok_or(Errno::ENOENT)?;
         if let Some(value) = value {
             self.table.copy_value(slot, value);
         }
-        self.table.remove(slot, hash);
-        self.give_back(slot);
+        bucket.remove(slot);
+        self.give_back(by.cpu(), slot);
         Ok(())
+    }
+}
+
+impl Spare {
+    /// It is only ever gone for as long as another thread's update on the same CPU takes.
+    fn take(&self) -> u32 {
+        let mut tries = 0;
+        loop {
+            if let Some(slot) = self.0.swap(0, Ordering::AcqRel).checked_sub(1) {
+                return slot;
+            }
+            relax(tries);
+            tries = tries.saturating_add(1);
+        }
+    }
+
+    fn give_back(&self, slot: u32) {
+        self.0.store(slot + 1, Ordering::Release);
     }
 }
 
@@ -152,15 +189,8 @@ pub(super) fn check_exists(old: Option<u32>, flags: u64) -> Result<(), Errno> {
     }
 }
 
-/// Takes the spare slot of a CPU. It is only ever gone for as long as another thread's update on the same CPU takes.
-fn take_spare(lane: &AtomicU32) -> u32 {
-    loop {
-        if let Some(slot) = lane.swap(0, Ordering::AcqRel).checked_sub(1) {
-            return slot;
-        }
-        std::thread::yield_now();
-    }
-}
+/// Takes the element of a slot out of its bucket.
+pub(super) type Remove<'a> = &'a dyn Fn(&Locked<'_>, u32);
 
 /// A batch of whole buckets, as the kernel hands them out: the cursor is a bucket's number.
 pub(super) fn bucket_batch(
@@ -169,7 +199,7 @@ pub(super) fn bucket_batch(
     room: u32,
     value_len: usize,
     mut taken: impl FnMut(u32, &mut [u8]),
-    delete: Option<&dyn Fn(u32, u32)>,
+    delete: Option<Remove<'_>>,
 ) -> Batch {
     let mut batch = Batch::default();
     let from = cursor.and_then(|cursor| cursor.first_chunk()).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
@@ -178,8 +208,8 @@ pub(super) fn bucket_batch(
     }
     let mut bucket = from;
     while bucket < table.buckets() {
-        // Buckets are the low bits of hashes, and locks the low bits of buckets.
-        let _lock = table.lock(bucket);
+        // Buckets are the low bits of hashes.
+        let locked = table.lock(bucket);
         let slots: Vec<u32> = table.chain(bucket).collect();
         if slots.len() as u32 > room - batch.count {
             batch.error = (batch.count == 0).then_some(Errno::ENOSPC);
@@ -192,7 +222,7 @@ pub(super) fn bucket_batch(
             taken(slot, &mut batch.values[at..]);
             batch.count += 1;
             if let Some(delete) = delete {
-                delete(slot, bucket);
+                delete(&locked, slot);
             }
         }
         bucket += 1;
@@ -208,8 +238,9 @@ impl Ops for Hash {
     const BATCH: bool = true;
     const BATCH_DELETE: bool = true;
 
+    #[inline(always)]
     fn lookup(&self, cpu: u32, key: &[u8]) -> Result<Option<u64>, Errno> {
-        let slot = self.table.find(key, self.table.hash(key));
+        let slot = self.table.lookup(key);
         Ok(slot.map(|slot| self.table.value_addr(slot, cpu)))
     }
 
@@ -217,8 +248,8 @@ impl Ops for Hash {
         self.set(By::Program(cpu), key, value, flags)
     }
 
-    fn delete(&self, _cpu: u32, key: &[u8]) -> Result<(), Errno> {
-        self.remove_key(key, None)
+    fn delete(&self, cpu: u32, key: &[u8]) -> Result<(), Errno> {
+        self.remove_key(By::Program(cpu), key, None)
     }
 
     fn walk(&self, cpu: u32, cursor: &mut u64) -> Result<Option<Elem>, Errno> {
@@ -235,8 +266,8 @@ impl Ops for Hash {
 
     fn copy_out(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
         let hash = self.table.hash(key);
-        let _lock = self.table.lock(hash);
-        let slot = self.table.find(key, hash).ok_or(Errno::ENOENT)?;
+        let bucket = self.table.lock(hash);
+        let slot = bucket.find(key, hash).ok_or(Errno::ENOENT)?;
         self.table.copy_value(slot, value);
         Ok(())
     }
@@ -246,21 +277,21 @@ impl Ops for Hash {
     }
 
     fn lock_value(&self, key: &[u8]) -> Result<Option<ValueLock<'_>>, Errno> {
-        let slot = self.table.find(key, self.table.hash(key)).ok_or(Errno::ENOENT)?;
+        let slot = self.table.lookup(key).ok_or(Errno::ENOENT)?;
         self.table.lock_value(slot).map(Some)
     }
 
     fn take(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        self.remove_key(key, Some(value))
+        self.remove_key(By::User, key, Some(value))
     }
 
     fn bucket_batch(&self, cursor: Option<&[u8]>, count: u32, delete: bool) -> Option<Batch> {
-        let len = self.table.user_value_len(self.percpu);
-        let remove = |slot, bucket| {
-            self.table.remove(slot, bucket);
-            self.give_back(slot);
+        let len = self.table.user_value_len();
+        let remove = |bucket: &Locked<'_>, slot| {
+            bucket.remove(slot);
+            self.give_back(0, slot);
         };
-        let delete: Option<&dyn Fn(u32, u32)> = if delete { Some(&remove) } else { None };
+        let delete: Option<Remove<'_>> = if delete { Some(&remove) } else { None };
         let copy = |slot, value: &mut [u8]| self.table.copy_value(slot, value);
         Some(bucket_batch(&self.table, cursor, count, len, copy, delete))
     }

@@ -2,9 +2,9 @@
 //! Documentation/bpf/map_hash.rst.
 
 use super::front::{LinuxMap, Ops};
-use super::hash::{bucket_batch, check_exists};
+use super::hash::{Remove, bucket_batch, check_exists};
 use super::lru::Lru;
-use super::table::{By, Table};
+use super::table::{By, Locked, Table};
 use super::{Maker, SLOTS_MAX};
 use mimic_abi::Errno;
 use mimic_abi::uapi::map_flags::BPF_F_NO_COMMON_LRU;
@@ -29,8 +29,8 @@ impl LruHash {
         }
         // With lists of their own, all CPUs have equally many elements.
         let slots = if common { spec.max_entries } else { spec.max_entries.next_multiple_of(cpus) };
-        let table = Table::new(maker, slots, if percpu { cpus } else { 1 }, spec.value_size)?;
-        let len = table.user_value_len(percpu);
+        let table = Table::new(maker, slots, percpu.then_some(cpus), spec.value_size)?;
+        let len = table.user_value_len();
         let map = LruHash { table, lru: Lru::new(slots, cpus, common), percpu };
         Ok(LinuxMap::make(spec, len, map))
     }
@@ -39,28 +39,21 @@ impl LruHash {
         if flags > BPF_EXIST {
             return Err(Errno::EINVAL);
         }
-        let cpu = match by {
-            By::Program(cpu) => cpu,
-            By::User => 0,
-        };
         let hash = self.table.hash(key);
         // Before the bucket's lock: making room needs other buckets'. That a full map drops an element even if this update then fails, or
         // replaces what is there, is the kernel's way.
         let mut new = None;
         if !(self.percpu && flags == BPF_EXIST) {
-            let evict = |slot, hash| {
-                let _lock = self.table.lock(hash);
-                self.table.remove(slot, hash)
-            };
-            let slot = self.lru.take(cpu, hash, &evict).ok_or(Errno::ENOMEM)?;
+            let evict = |slot, hash| self.table.lock(hash).remove(slot);
+            let slot = self.lru.take(by.cpu(), hash, &evict).ok_or(Errno::ENOMEM)?;
             self.table.set_key(slot, key);
             if !self.percpu {
                 self.table.set_value(slot, by, value, true);
             }
             new = Some(slot);
         }
-        let lock = self.table.lock(hash);
-        let old = self.table.find(key, hash);
+        let bucket = self.table.lock(hash);
+        let old = bucket.find(key, hash);
         let checked = check_exists(old, flags);
         let unused = match (checked, old, new) {
             (Err(_), _, new) => new,
@@ -71,16 +64,16 @@ impl LruHash {
             }
             (Ok(()), old, Some(new)) => {
                 self.table.set_value(new, by, value, true);
-                self.table.insert(new, hash);
+                bucket.insert(new, hash);
                 if let Some(old) = old {
                     self.lru.touch(new);
-                    self.table.remove(old, hash);
+                    bucket.remove(old);
                 }
                 old
             }
             (Ok(()), _, None) => None,
         };
-        drop(lock);
+        drop(bucket);
         if let Some(unused) = unused {
             self.lru.give_back(unused);
         }
@@ -89,13 +82,13 @@ impl LruHash {
 
     fn remove_key(&self, key: &[u8], value: Option<&mut [u8]>) -> Result<(), Errno> {
         let hash = self.table.hash(key);
-        let lock = self.table.lock(hash);
-        let slot = self.table.find(key, hash).ok_or(Errno::ENOENT)?;
+        let bucket = self.table.lock(hash);
+        let slot = bucket.find(key, hash).ok_or(Errno::ENOENT)?;
         if let Some(value) = value {
             self.table.copy_value(slot, value);
         }
-        self.table.remove(slot, hash);
-        drop(lock);
+        bucket.remove(slot);
+        drop(bucket);
         self.lru.give_back(slot);
         Ok(())
     }
@@ -105,8 +98,9 @@ impl Ops for LruHash {
     const BATCH: bool = true;
     const BATCH_DELETE: bool = true;
 
+    #[inline(always)]
     fn lookup(&self, cpu: u32, key: &[u8]) -> Result<Option<u64>, Errno> {
-        let Some(slot) = self.table.find(key, self.table.hash(key)) else { return Ok(None) };
+        let Some(slot) = self.table.lookup(key) else { return Ok(None) };
         self.lru.touch(slot);
         Ok(Some(self.table.value_addr(slot, cpu)))
     }
@@ -134,8 +128,8 @@ impl Ops for LruHash {
     /// A look from outside is no use.
     fn copy_out(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
         let hash = self.table.hash(key);
-        let _lock = self.table.lock(hash);
-        let slot = self.table.find(key, hash).ok_or(Errno::ENOENT)?;
+        let bucket = self.table.lock(hash);
+        let slot = bucket.find(key, hash).ok_or(Errno::ENOENT)?;
         self.table.copy_value(slot, value);
         Ok(())
     }
@@ -149,13 +143,13 @@ impl Ops for LruHash {
     }
 
     fn bucket_batch(&self, cursor: Option<&[u8]>, count: u32, delete: bool) -> Option<Batch> {
-        let len = self.table.user_value_len(self.percpu);
+        let len = self.table.user_value_len();
         let removed = std::cell::RefCell::new(Vec::new());
-        let remove = |slot, bucket| {
-            self.table.remove(slot, bucket);
+        let remove = |bucket: &Locked<'_>, slot| {
+            bucket.remove(slot);
             removed.borrow_mut().push(slot);
         };
-        let delete: Option<&dyn Fn(u32, u32)> = if delete { Some(&remove) } else { None };
+        let delete: Option<Remove<'_>> = if delete { Some(&remove) } else { None };
         let copy = |slot, value: &mut [u8]| self.table.copy_value(slot, value);
         let batch = bucket_batch(&self.table, cursor, count, len, copy, delete);
         // After the buckets' locks: the LRU's comes first.

@@ -2,9 +2,9 @@
 
 use super::check;
 use super::front::{LinuxMap, Ops};
-use super::hash::{bucket_batch, check_exists, check_flags};
+use super::hash::{Remove, bucket_batch, check_exists, check_flags};
 use super::pool::Pool;
-use super::table::Table;
+use super::table::{Locked, Table};
 use super::types::row;
 use super::{Maker, SLOTS_MAX, next_index, no_descriptor, word, word_bytes};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -62,14 +62,14 @@ impl HashOfMaps {
         // One more than the map holds, so that the full map can replace.
         let room = entries.min(SLOTS_MAX - 1) + 1;
         let slots = Slots::new(maker, room)?;
-        let table = Table::new(maker, room, 0, 0)?;
-        let map = HashOfMaps { slots, table, pool: Pool::new(room), count: AtomicU32::new(0), entries };
+        let table = Table::new(maker, room, None, 0)?;
+        let map = HashOfMaps { slots, table, pool: Pool::new(room, 1), count: AtomicU32::new(0), entries };
         Ok(LinuxMap::make(maker.spec, 4, map))
     }
 
     /// The map of a key.
     pub fn map(&self, key: &[u8]) -> Option<Arc<MapRef>> {
-        let slot = self.table.find(key, self.table.hash(key))?;
+        let slot = self.table.lookup(key)?;
         self.slots.lock().get(&slot).cloned()
     }
 }
@@ -196,7 +196,7 @@ impl Ops for HashOfMaps {
     const BATCH_DELETE: bool = true;
 
     fn lookup(&self, _cpu: u32, key: &[u8]) -> Result<Option<u64>, Errno> {
-        let slot = self.table.find(key, self.table.hash(key));
+        let slot = self.table.lookup(key);
         Ok(slot.and_then(|slot| self.slots.addr(slot)))
     }
 
@@ -206,9 +206,9 @@ impl Ops for HashOfMaps {
 
     fn delete(&self, _cpu: u32, key: &[u8]) -> Result<(), Errno> {
         let hash = self.table.hash(key);
-        let _lock = self.table.lock(hash);
-        let slot = self.table.find(key, hash).ok_or(Errno::ENOENT)?;
-        self.table.remove(slot, hash);
+        let bucket = self.table.lock(hash);
+        let slot = bucket.find(key, hash).ok_or(Errno::ENOENT)?;
+        bucket.remove(slot);
         self.give_back(slot);
         Ok(())
     }
@@ -219,8 +219,8 @@ impl Ops for HashOfMaps {
 
     fn copy_out(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
         let hash = self.table.hash(key);
-        let _lock = self.table.lock(hash);
-        self.slots.copy_id(self.table.find(key, hash).ok_or(Errno::ENOENT)?, value)
+        let bucket = self.table.lock(hash);
+        self.slots.copy_id(bucket.find(key, hash).ok_or(Errno::ENOENT)?, value)
     }
 
     /// A value is a descriptor, which only bpf(2) can resolve: maps are put in with `set_map`.
@@ -233,11 +233,11 @@ impl Ops for HashOfMaps {
             // Under the bucket's lock the slot holds a map.
             let _ = self.slots.copy_id(slot, value);
         };
-        let remove = |slot, bucket| {
-            self.table.remove(slot, bucket);
+        let remove = |bucket: &Locked<'_>, slot| {
+            bucket.remove(slot);
             self.give_back(slot);
         };
-        let delete: Option<&dyn Fn(u32, u32)> = if delete { Some(&remove) } else { None };
+        let delete: Option<Remove<'_>> = if delete { Some(&remove) } else { None };
         Some(bucket_batch(&self.table, cursor, count, 4, copy, delete))
     }
 
@@ -245,24 +245,24 @@ impl Ops for HashOfMaps {
         self.slots.check(map)?;
         check_flags(flags, true)?;
         let hash = self.table.hash(key);
-        let _lock = self.table.lock(hash);
-        let old = self.table.find(key, hash);
+        let bucket = self.table.lock(hash);
+        let old = bucket.find(key, hash);
         check_exists(old, flags)?;
         if old.is_none() {
             let more = |count| (count < self.entries).then(|| count + 1);
             self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| Errno::E2BIG)?;
         }
-        let Some(new) = self.pool.take() else {
+        let Some(new) = self.pool.take(0) else {
             self.count.fetch_sub(u32::from(old.is_none()), Ordering::Relaxed);
             return Err(Errno::ENOMEM);
         };
         self.table.set_key(new, key);
         self.slots.set(new, Some(map));
-        self.table.insert(new, hash);
+        bucket.insert(new, hash);
         if let Some(old) = old {
-            self.table.remove(old, hash);
+            bucket.remove(old);
             self.slots.set(old, None);
-            self.pool.give_back(old);
+            self.pool.give_back(0, old);
         }
         Ok(())
     }
@@ -273,6 +273,6 @@ impl HashOfMaps {
     fn give_back(&self, slot: u32) {
         self.slots.set(slot, None);
         self.count.fetch_sub(1, Ordering::Relaxed);
-        self.pool.give_back(slot);
+        self.pool.give_back(0, slot);
     }
 }

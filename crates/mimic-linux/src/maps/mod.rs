@@ -7,7 +7,9 @@
 mod array;
 mod batch;
 mod bloom;
+mod chains;
 mod check;
+mod count;
 mod fields;
 mod front;
 mod hash;
@@ -23,6 +25,7 @@ mod prog_array;
 mod queue;
 mod redirect;
 mod ringbuf;
+mod sync;
 mod table;
 mod types;
 mod user_ringbuf;
@@ -51,6 +54,9 @@ use std::sync::Arc;
 
 /// The most elements that are found by other means than their index.
 const SLOTS_MAX: u32 = 1 << 24;
+
+/// What CPUs write to lies so many bytes apart, so that they do not wait for each other's caches.
+const CACHE_LINE: u32 = 64;
 
 /// Makes a map, or answers as bpf(2) `BPF_MAP_CREATE` does.
 pub fn create(spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, MapError> {

@@ -365,6 +365,13 @@ impl Memory {
 
     #[inline]
     pub(crate) fn copy_in(&self, addr: u32, from: &[u8]) {
+        // Most keys and values of maps.
+        if let Ok(word) = <[u8; 8]>::try_from(from)
+            && addr.is_multiple_of(8)
+        {
+            // SAFETY: only called for bytes of a region, and regions are committed.
+            return unsafe { self.cage.store::<8>(addr, u64::from_ne_bytes(word)) };
+        }
         // SAFETY: only called for bytes of a region, and regions are committed.
         unsafe { self.cage.copy_in(addr, from) }
     }

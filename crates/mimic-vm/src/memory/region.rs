@@ -190,23 +190,34 @@ impl RegionInfo {
 pub struct Region {
     memory: Arc<Memory>,
     info: Arc<RegionInfo>,
+    /// Copies of what `info` has, where every access finds them.
+    base: u32,
+    capacity: u32,
+    shadowed: bool,
 }
 
 impl Region {
     pub(crate) fn new(memory: Arc<Memory>, info: Arc<RegionInfo>) -> Region {
-        Region { memory, info }
+        Region { memory, base: info.base, capacity: info.capacity, shadowed: info.shadow.is_some(), info }
+    }
+
+    #[inline]
+    fn set_written(&self, off: u32, len: u32) {
+        if self.shadowed {
+            self.info.set_written(off, len, true);
+        }
     }
 
     /// The guest address of the region's first byte.
     #[inline]
     pub fn base(&self) -> u64 {
-        u64::from(self.info.base)
+        u64::from(self.base)
     }
 
     /// Bytes that belong to the region.
     #[inline]
     pub fn capacity(&self) -> u32 {
-        self.info.capacity
+        self.capacity
     }
 
     /// The name that faults and views show.
@@ -234,11 +245,7 @@ impl Region {
     /// Changes the accessible part of a region laid out as bytes (a packet that grew). Processes that are inside a helper must
     /// be told with `Call::memory_changed`.
     pub fn set_bounds(&self, start: u32, end: u32) {
-        assert!(
-            start <= end && end <= self.info.capacity,
-            "bounds {start}..{end} of {} bytes",
-            self.info.capacity
-        );
+        assert!(start <= end && end <= self.capacity, "bounds {start}..{end} of {} bytes", self.capacity);
         self.info.start.store(start, Ordering::Relaxed);
         self.info.end.store(end, Ordering::Relaxed);
     }
@@ -253,29 +260,29 @@ impl Region {
     #[inline]
     pub fn offset_of(&self, addr: u64) -> Option<u32> {
         let off = addr.checked_sub(self.base())?;
-        (off < u64::from(self.info.capacity)).then_some(off as u32)
+        (off < u64::from(self.capacity)).then_some(off as u32)
     }
 
     /// Reads a number in guest byte order.
     #[inline]
     pub fn load(&self, off: u32, size: Size) -> u64 {
         self.checked(off, size.bytes() as u32);
-        self.memory.load_at(self.info.base + off, size)
+        self.memory.load_at(self.base + off, size)
     }
 
     /// Writes a number in guest byte order.
     #[inline]
     pub fn store(&self, off: u32, size: Size, value: u64) {
         self.checked(off, size.bytes() as u32);
-        self.info.set_written(off, size.bytes() as u32, true);
-        self.memory.store_at(self.info.base + off, size, value);
+        self.set_written(off, size.bytes() as u32);
+        self.memory.store_at(self.base + off, size, value);
     }
 
     /// Copies bytes out.
     #[inline]
     pub fn read(&self, off: u32, to: &mut [u8]) {
         self.checked(off, to.len() as u32);
-        self.memory.copy_out(self.info.base + off, to);
+        self.memory.copy_out(self.base + off, to);
     }
 
     /// Copies bytes out into a new vector.
@@ -289,22 +296,22 @@ impl Region {
     #[inline]
     pub fn write(&self, off: u32, from: &[u8]) {
         self.checked(off, from.len() as u32);
-        self.info.set_written(off, from.len() as u32, true);
-        self.memory.copy_in(self.info.base + off, from);
+        self.set_written(off, from.len() as u32);
+        self.memory.copy_in(self.base + off, from);
     }
 
     /// Sets bytes.
     pub fn fill(&self, off: u32, len: u32, byte: u8) {
         self.checked(off, len);
-        self.info.set_written(off, len, true);
-        self.memory.fill(self.info.base + off, len, byte);
+        self.set_written(off, len);
+        self.memory.fill(self.base + off, len, byte);
     }
 
     /// Whether the bytes equal `other`.
     #[inline]
     pub fn equals(&self, off: u32, other: &[u8]) -> bool {
         self.checked(off, other.len() as u32);
-        self.memory.equals(self.info.base + off, other)
+        self.memory.equals(self.base + off, other)
     }
 
     /// Whether the `N` bytes at `off`, a multiple of 4, equal those of `other`: 4, or a multiple of 8 at a multiple of 8. For keys of common lengths.
@@ -312,7 +319,7 @@ impl Region {
     pub fn equals_array<const N: usize>(&self, off: u32, other: &[u8]) -> bool {
         let Some(other) = other.first_chunk::<N>() else { return false };
         self.checked(off, N as u32);
-        self.memory.equals_array(self.info.base + off, other)
+        self.memory.equals_array(self.base + off, other)
     }
 
     /// Moves bytes inside the region; the ranges may overlap.
@@ -325,14 +332,14 @@ impl Region {
     #[inline]
     pub fn atomic32(&self, off: u32) -> &AtomicU32 {
         self.checked(off, 4);
-        self.memory.atomic32(self.info.base + off)
+        self.memory.atomic32(self.base + off)
     }
 
     /// The aligned 64-bit word at `off`, in host byte order.
     #[inline]
     pub fn atomic64(&self, off: u32) -> &AtomicU64 {
         self.checked(off, 8);
-        self.memory.atomic64(self.info.base + off)
+        self.memory.atomic64(self.base + off)
     }
 
     /// Marks bytes as given out anew, as the memory's hygiene setting asks: left alone, zeroed, or poisoned so that the first
@@ -341,9 +348,9 @@ impl Region {
         self.checked(off, len);
         match self.memory.hygiene() {
             super::Hygiene::Off => {}
-            super::Hygiene::Zero => self.memory.fill(self.info.base + off, len, 0),
+            super::Hygiene::Zero => self.memory.fill(self.base + off, len, 0),
             super::Hygiene::Poison => {
-                self.memory.fill(self.info.base + off, len, super::POISON);
+                self.memory.fill(self.base + off, len, super::POISON);
                 self.info.set_written(off, len, false);
             }
         }
@@ -351,7 +358,7 @@ impl Region {
 
     #[inline]
     fn checked(&self, off: u32, len: u32) {
-        if u64::from(off) + u64::from(len) > u64::from(self.info.capacity) {
+        if u64::from(off) + u64::from(len) > u64::from(self.capacity) {
             self.beyond(off, len);
         }
     }
@@ -359,7 +366,7 @@ impl Region {
     #[cold]
     #[inline(never)]
     fn beyond(&self, off: u32, len: u32) -> ! {
-        panic!("{len} bytes at {off} of region {} with {} bytes", self.info.name, self.info.capacity)
+        panic!("{len} bytes at {off} of region {} with {} bytes", self.info.name, self.capacity)
     }
 }
 
@@ -371,6 +378,6 @@ impl Drop for Region {
 
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Region({} at {:#x}, {} bytes)", self.info.name, self.info.base, self.info.capacity)
+        write!(f, "Region({} at {:#x}, {} bytes)", self.info.name, self.info.base, self.capacity)
     }
 }
