@@ -332,14 +332,8 @@ impl Printer<'_, '_> {
         i + self.fmt[i..].iter().take_while(|byte| is_alnum(**byte)).count()
     }
 
-    /// What is printed in place of an address, so that addresses stay secret: 32 bits that stand for it. NULL and error
-    /// numbers are no secrets.
     fn hashed(&self, addr: u64) -> u64 {
-        const ERRNO_MAX: u64 = 4095;
-        if addr == 0 || addr >= ERRNO_MAX.wrapping_neg() {
-            return addr;
-        }
-        Linux::of(self.call).secret_hash(addr) & u64::from(u32::MAX)
+        hashed(Linux::of(self.call), addr)
     }
 
     fn address(&mut self, addr: u64, spec: Spec) {
@@ -417,6 +411,16 @@ impl Printer<'_, '_> {
         self.at += len + 1;
         text
     }
+}
+
+/// What is printed in place of an address, so that addresses stay secret: 32 bits that stand for it. NULL and error numbers are no
+/// secrets.
+pub(super) fn hashed(linux: &Linux, addr: u64) -> u64 {
+    const ERRNO_MAX: u64 = 4095;
+    if addr == 0 || addr >= ERRNO_MAX.wrapping_neg() {
+        return addr;
+    }
+    linux.secret_hash(addr) & u64::from(u32::MAX)
 }
 
 /// An address as a symbol: there are none, so its number.

@@ -1,5 +1,6 @@
 //! Linux's helpers. Each family's file holds rows with their functions; here they become one table, dense by number.
 
+mod btf_show;
 mod cgroup;
 mod csum;
 pub(crate) mod dynptr;

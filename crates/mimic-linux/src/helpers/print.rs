@@ -1,10 +1,13 @@
 //! Formatted output: trace lines and strings.
 
+use super::btf_show::{self, Shown};
 use super::format::{self, LINE_MAX};
+use super::probe::Space;
 use super::row::{READ, WRITE};
 use crate::Linux;
-use mimic_abi::{ArgType, HelperFlags, HelperSpec, Support, arg, arg_or_null};
-use mimic_vm::{Call, Helper, HelperResult};
+use mimic_abi::btf::TypeId;
+use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, Size, Support, arg, arg_or_null};
+use mimic_vm::{Call, Helper, HelperResult, Trap};
 
 pub(super) const ROWS: &[Helper] = &[
     Helper::new(
@@ -15,7 +18,7 @@ pub(super) const ROWS: &[Helper] = &[
             .support(ANY_MEMORY),
         trace_printk,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(149, "snprintf_btf")
             .args(&[
                 arg("str", WRITE),
@@ -25,9 +28,8 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("flags", ArgType::Anything),
             ])
             .since(5, 10)
-            .support(Support::Refused(
-                "needs a target BTF to print by; give one at load once the facade takes it",
-            )),
+            .support(ANY_ADDRESS),
+        snprintf_btf,
     ),
     Helper::new(
         HelperSpec::new(165, "snprintf")
@@ -61,6 +63,8 @@ pub(super) const ROWS: &[Helper] = &[
 const ANY_MEMORY: Support =
     Support::Partial("%pus reads any guest memory, %p hashes with the seed, %ps and %pS know no symbols");
 
+const ANY_ADDRESS: Support = Support::Partial("addresses are hashed with the seed");
+
 fn trace_printk(call: &mut Call<'_>, fmt: u64, len: u64, r3: u64, r4: u64, r5: u64) -> HelperResult {
     let fmt = format::read_format(call, fmt, u64::from(len as u32))?;
     trace(call, &fmt, &[r3, r4, r5])
@@ -91,4 +95,53 @@ fn snprintf(call: &mut Call<'_>, to: u64, room: u64, fmt: u64, data: u64, data_l
         call.write(to, &text.bytes)?;
     }
     Ok(text.len.wrapping_add(1) as u64)
+}
+
+/// Bytes of a `struct btf_ptr`: an address, a type's id, flags that nobody looks at.
+const BTF_PTR_LEN: u64 = 16;
+
+fn snprintf_btf(call: &mut Call<'_>, to: u64, room: u64, ptr: u64, ptr_len: u64, flags: u64) -> HelperResult {
+    let room = u64::from(room as u32);
+    call.check(to, room, true)?;
+    let shown = show_btf(call, ptr, ptr_len, flags, (room as usize).saturating_sub(1))?;
+    if room > 0 {
+        let mut text = shown.bytes;
+        text.push(0);
+        call.write(to, &text)?;
+    }
+    shown.status?;
+    Ok(shown.len)
+}
+
+/// The text of what a `struct btf_ptr` at `ptr` names.
+pub(super) fn show_btf(
+    call: &Call<'_>,
+    ptr: u64,
+    ptr_len: u64,
+    flags: u64,
+    room: usize,
+) -> Result<Shown, Trap> {
+    if flags & !btf_show::BTF_F_ALL != 0 || u64::from(ptr_len as u32) != BTF_PTR_LEN {
+        return Err(Errno::EINVAL.into());
+    }
+    let Some(btf) = Linux::of(call).btf() else {
+        return Err(call.unsupported("needs the types of a kernel: load for a target with BTF"));
+    };
+    let (addr, id) = (call.load(ptr, Size::Dw)?, call.load(ptr.wrapping_add(8), Size::W)?);
+    if id == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let id = TypeId(id as u32);
+    btf.ty(id).ok_or(Errno::ENOENT)?;
+    Ok(btf_show::show(btf, id, addr, flags, call, room))
+}
+
+impl btf_show::Source for Call<'_> {
+    fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), Errno> {
+        self.view().read(addr, to).map_err(|_| Space::Kernel.errno(addr))
+    }
+
+    fn hashed(&self, addr: u64) -> u64 {
+        format::hashed(Linux::of(self), addr)
+    }
 }

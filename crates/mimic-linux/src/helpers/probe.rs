@@ -117,7 +117,7 @@ const KERNEL_HALF: u64 = 0xffff_8000_0000_0000;
 
 /// What is answered for an address where nothing is.
 #[derive(Clone, Copy)]
-enum Space {
+pub(super) enum Space {
     Kernel,
     User,
     /// The user's for low addresses, the kernel's for others: what the old helpers do.
@@ -125,7 +125,7 @@ enum Space {
 }
 
 impl Space {
-    fn errno(self, addr: u64) -> Errno {
+    pub(super) fn errno(self, addr: u64) -> Errno {
         match self {
             Space::Kernel if addr < KERNEL_HALF => Errno::ERANGE,
             Space::Either if (KERNEL_START..KERNEL_HALF).contains(&addr) => Errno::ERANGE,
