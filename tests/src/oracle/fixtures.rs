@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mimic_object::{Object, Program, Target};
 
 /// An object with its programs linked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fixture {
     /// The file's name.
     pub name: String,

@@ -53,7 +53,7 @@ pub fn inputs(prog_type: u32) -> Vec<Input> {
         }
         ProgType::FlowDissector => packet_inputs(),
         ProgType::RawTracepoint | ProgType::RawTracepointWritable => vec![numbers("args", 12, 8)],
-        ProgType::Syscall => vec![zeros("zeros64", 64), numbers("numbers", 16, 4)],
+        ProgType::Syscall => vec![nothing(), zeros("zeros64", 64), numbers("numbers", 16, 4)],
         _ => vec![nothing()],
     }
 }

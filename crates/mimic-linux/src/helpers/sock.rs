@@ -32,7 +32,7 @@ pub(super) const ROWS: &[Helper] = &[
                 "needs reuseport groups in the emulated world, which are not there yet",
             )),
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(84, "sk_lookup_tcp")
             .args(&[
                 arg("ctx", ArgType::Ctx),
@@ -45,9 +45,10 @@ pub(super) const ROWS: &[Helper] = &[
             .flags(HelperFlags::PKT_ACCESS)
             .flags(HelperFlags::ACQUIRES)
             .since(4, 20)
-            .support(NOTE),
+            .support(NO_SOCKETS),
+        sk_lookup,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(85, "sk_lookup_udp")
             .args(&[
                 arg("ctx", ArgType::Ctx),
@@ -60,37 +61,41 @@ pub(super) const ROWS: &[Helper] = &[
             .flags(HelperFlags::PKT_ACCESS)
             .flags(HelperFlags::ACQUIRES)
             .since(4, 20)
-            .support(NOTE),
+            .support(NO_SOCKETS),
+        sk_lookup,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(86, "sk_release")
             .args(&[arg("sock", ArgType::BtfIdSockCommon)])
             .flags(HelperFlags::RELEASES)
-            .since(4, 20)
-            .support(NOTE),
+            .since(4, 20),
+        sk_release,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(95, "sk_fullsock")
             .args(&[arg("sk", ArgType::SockCommon)])
             .returns(RetType::SocketOrNull)
             .since(5, 1)
-            .support(NOTE),
+            .support(PACKETS_ONLY),
+        sk_fullsock,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(96, "tcp_sock")
             .args(&[arg("sk", ArgType::SockCommon)])
             .returns(RetType::TcpSockOrNull)
             .since(5, 1)
-            .support(NOTE),
+            .support(PACKETS_ONLY),
+        no_tcp_sock,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(98, "get_listener_sock")
             .args(&[arg("sk", ArgType::SockCommon)])
             .returns(RetType::SocketOrNull)
             .since(5, 1)
-            .support(NOTE),
+            .support(PACKETS_ONLY),
+        no_tcp_sock,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(99, "skc_lookup_tcp")
             .args(&[
                 arg("ctx", ArgType::Ctx),
@@ -103,7 +108,8 @@ pub(super) const ROWS: &[Helper] = &[
             .flags(HelperFlags::PKT_ACCESS)
             .flags(HelperFlags::ACQUIRES)
             .since(5, 2)
-            .support(NOTE),
+            .support(NO_SOCKETS),
+        sk_lookup,
     ),
     Helper::listed(
         HelperSpec::new(100, "tcp_check_syncookie")
@@ -265,6 +271,10 @@ const NOTE: Support = Support::Refused("needs the sockets of the emulated world,
 const NOTE_2: Support =
     Support::Refused("needs the secret that the kernel makes SYN cookies with; not there yet");
 
+const NO_SOCKETS: Support = Support::Partial("the world has no sockets yet: it finds none");
+
+const PACKETS_ONLY: Support = Support::Partial("of packets' sockets, which are no TCP sockets yet");
+
 /// `overflowuid`: whose the packets are that have no socket.
 const OVERFLOW_UID: u32 = 65534;
 
@@ -285,4 +295,25 @@ fn get_socket_uid(call: &mut Call<'_>, ctx: u64, _: u64, _: u64, _: u64, _: u64)
     skb(call, ctx)?;
     let sock = call.context::<SkbContext>().and_then(|context| context.sock.as_ref());
     Ok(sock.map_or(OVERFLOW_UID, |sock| sock.uid).into())
+}
+
+/// An empty world has none to find, whatever the tuple, the namespace and the flags.
+fn sk_lookup(call: &mut Call<'_>, _: u64, tuple: u64, len: u64, _: u64, _: u64) -> HelperResult {
+    call.check(tuple, u64::from(len as u32), false)?;
+    Ok(0)
+}
+
+/// Nothing that programs get here is counted.
+fn sk_release(_: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(0)
+}
+
+/// The packet's socket is a whole one.
+fn sk_fullsock(_: &mut Call<'_>, sk: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(sk)
+}
+
+/// No packet's socket is of TCP.
+fn no_tcp_sock(_: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(0)
 }

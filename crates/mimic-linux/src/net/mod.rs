@@ -3,6 +3,7 @@
 mod device;
 mod redirect;
 mod sk_buff;
+pub(crate) mod tunnel;
 mod xdp_buff;
 
 pub mod eth;
@@ -10,7 +11,10 @@ pub mod eth;
 pub use device::{Device, Devices};
 pub use redirect::{ClonedPacket, NextHop, Redirect, RedirectTo};
 pub use sk_buff::{Checksum, SkBuff};
-pub(crate) use sk_buff::{SLACK, csum_diff, csum_fold, csum_partial};
+pub(crate) use sk_buff::{
+    HEADROOM as SKB_HEADROOM, TAILROOM as SKB_TAILROOM, csum_diff, csum_fold, csum_partial,
+};
+pub(crate) use tunnel::Tunnel;
 pub use xdp_buff::{FRAGS_MAX, HEADROOM, XdpBuff};
 pub(crate) use xdp_buff::{FRAME_HEADER_LEN, hard_end};
 

@@ -8,7 +8,7 @@ mod checksum;
 mod room;
 mod vlan;
 
-use super::PACKET_LEN_MAX;
+use super::{PACKET_LEN_MAX, Tunnel};
 use mimic_abi::{ByteOrder, Errno, Size};
 use mimic_vm::Region;
 use mimic_vm::memory::Layout;
@@ -16,8 +16,12 @@ use std::sync::Arc;
 
 pub(crate) use checksum::{csum_diff, csum_fold, csum_partial};
 
-/// Room before and after a new packet, so that most programs never need more.
-pub(crate) const SLACK: u32 = 256;
+/// What buffers and the room before packets are multiples of: `NET_SKB_PAD`. Programs see the low bits in `data`.
+const PAD: u32 = 64;
+/// Room before a new packet, so that most programs never need more. The low byte is that of the kernel's, which leaves `PAD`.
+pub(crate) const HEADROOM: u32 = 256 + PAD;
+/// Room after a new packet.
+pub(crate) const TAILROOM: u32 = 256;
 /// The most bytes of memory for one packet.
 const CAPACITY_MAX: u32 = PACKET_LEN_MAX as u32 + 0x2_0000;
 
@@ -60,6 +64,8 @@ pub struct SkBuff {
     pub(crate) gso_size: u16,
     pub(crate) gso_segs: u16,
     pub(crate) tstamp_type: u8,
+    /// The tunnel that a program wants it to go through.
+    pub(crate) tunnel: Option<Box<Tunnel>>,
 }
 
 impl SkBuff {
@@ -137,8 +143,10 @@ impl SkBuff {
         if first >= head && self.region.capacity() - end >= tail {
             return Ok(());
         }
-        let new_first = head.checked_add(SLACK).ok_or(Errno::ENOMEM)?;
-        let parts = [end - first, tail, SLACK];
+        let new_first =
+            head.checked_next_multiple_of(PAD).and_then(|head| head.checked_add(HEADROOM + first % PAD));
+        let new_first = new_first.ok_or(Errno::ENOMEM)?;
+        let parts = [end - first, tail, TAILROOM];
         let capacity = parts.iter().try_fold(new_first, |sum, part| sum.checked_add(*part));
         let capacity = capacity.filter(|capacity| *capacity <= CAPACITY_MAX).ok_or(Errno::ENOMEM)?;
         let layout: Layout = self.region.layout().clone();

@@ -222,19 +222,19 @@ impl SkbContext {
         }
         let prog_type = setup.program().linked().prog_type;
         let (access, layout) = rights(prog_type);
-        let slack = net::SLACK;
-        let region = setup.region("packet", slack + frame_len + slack, Layout::Bytes(access))?;
+        let first = net::SKB_HEADROOM;
+        let region = setup.region("packet", first + frame_len + net::SKB_TAILROOM, Layout::Bytes(access))?;
         let md = setup.region("context", layout::SK_BUFF_LEN, Layout::Fields(layout))?;
-        region.fill(0, slack, 0);
-        region.write(slack, &self.frame);
-        let data = if self.starts_at_network(prog_type) { slack + link_len } else { slack };
-        let len = frame_len - (data - slack);
+        region.fill(0, first, 0);
+        region.write(first, &self.frame);
+        let data = if self.starts_at_network(prog_type) { first + link_len } else { first };
+        let len = frame_len - (data - first);
         let buff = SkBuff {
             data,
             head_len: self.linear_len.map_or(len, |linear| linear.min(len)),
             len,
-            mac: slack,
-            network: slack + link_len,
+            mac: first,
+            network: first + link_len,
             transport: None,
             protocol: self.fields.protocol.unwrap_or_else(|| self.protocol()),
             vlan: self.fields.vlan,
@@ -247,6 +247,7 @@ impl SkbContext {
             gso_size: self.fields.gso_size,
             gso_segs: self.fields.gso_segs,
             tstamp_type: self.fields.tstamp_type,
+            tunnel: None,
             region,
             md,
         };
