@@ -108,6 +108,10 @@ impl Target {
             cargo.args(["--package", package]);
         }
         let name = self.triple.to_uppercase().replace('-', "_");
+        if self.runner.is_some() {
+            // Unoptimised code under an emulator takes tens of minutes.
+            cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
+        }
         // `-Zbuild-std` is the only thing here that is not stable.
         cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", target_dir());
         if let Some(linker) = self.linker {

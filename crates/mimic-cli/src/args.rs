@@ -235,6 +235,8 @@ const RUN_EXAMPLES: &str = "Examples:
   mimic run prog.bpf.o --hex 'ffffffffffff 020000000001 0800 45…' --trace
   tcpdump -w - | mimic run prog.bpf.o --pcap -
   mimic run fw.bpf.o --pcap in.pcap --map 'block_v4=10.0.0.0/8:{\"action\":0}'
+  mimic run prog.bpf.o --pcap in.pcap --record run.json    what went in, and what helpers answered
+  mimic run prog.bpf.o --replay run.json --replay-as verify
 
 Keys and values (--map, --preset) are read by the map's BTF types: numbers, names of enumeration constants, addresses
 (1.2.3.4, 10.0.0.0/8 for LPM tries), JSON for structures, or bytes as hex:0a000001.
@@ -259,8 +261,15 @@ pub(crate) struct Run {
     /// Write one pcapng for each verdict into this folder: the packets as the program left them, the verdict as comment
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Write what the program got and what every helper answered into this context file; `-` is standard
+    /// output, which then has no report
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["repeat", "replay"])]
+    pub(crate) record: Option<PathBuf>,
+    /// Whose answers a replayed program gets
+    #[arg(long, value_enum, value_name = "HOW", default_value = "prefer")]
+    pub(crate) replay_as: ReplayAs,
     /// Stop a program that calls a helper with other arguments than a captured context has; without this it is noted
-    #[arg(long, requires = "ctx")]
+    #[arg(long)]
     pub(crate) strict: bool,
     /// Print each instruction with the registers that it changed and its source line
     #[arg(long)]
@@ -270,7 +279,7 @@ pub(crate) struct Run {
     pub(crate) entries: Option<usize>,
     /// Show a ring buffer's records as this type of the object's BTF
     #[arg(long, value_name = "MAP=TYPE")]
-    pub(crate) record: Vec<String>,
+    pub(crate) record_type: Vec<String>,
     #[command(flatten)]
     pub(crate) json: Json,
 }
@@ -291,6 +300,19 @@ pub(crate) struct Input {
     /// A context file: JSON of one context or several (docs/context.schema.json); `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) ctx: Option<PathBuf>,
+    /// A context file that --record wrote: its runs again, with the captured answers (see --replay-as); `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReplayAs {
+    /// The captured answers; the emulator's where there are none
+    Prefer,
+    /// Only the captured answers; a call that was not captured stops the program
+    Only,
+    /// The emulator's answers; where they differ from the captured ones, it is said, and the exit code is 1
+    Verify,
 }
 
 /// The kernel that programs are linked for.

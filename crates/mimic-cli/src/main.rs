@@ -6,6 +6,7 @@ mod cmd;
 mod machine;
 mod out;
 mod packets;
+mod recording;
 mod report;
 mod report_json;
 mod tracer;

@@ -170,22 +170,7 @@ impl Text<'_> {
 
     /// A value; of maps of maps and programs the name behind the id.
     fn value(&self, map: MapHandle<'_>, bytes: &[u8]) -> String {
-        use mimic::abi::MapType;
-        let id = <[u8; 4]>::try_from(bytes).map(|bytes| match map.object().byte_order {
-            mimic::abi::ByteOrder::Little => u32::from_le_bytes(bytes),
-            mimic::abi::ByteOrder::Big => u32::from_be_bytes(bytes),
-        });
-        match (map.spec().kind(), id) {
-            (Ok(MapType::ProgArray), Ok(id)) => match self.loaded.vm().program(id) {
-                Some(program) => format!("program {}", program.name()),
-                None => format!("program with id {id}"),
-            },
-            (Ok(MapType::ArrayOfMaps | MapType::HashOfMaps), Ok(id)) => match self.loaded.vm().map(id) {
-                Some(inner) => format!("map {}", inner.spec().name),
-                None => format!("map with id {id}"),
-            },
-            _ => map.typed_value(bytes).to_string(),
-        }
+        map.slot(bytes).unwrap_or_else(|| map.typed_value(bytes).to_string())
     }
 
     fn records(

@@ -16,8 +16,9 @@ pub trait Hook: Send {
     /// Before the helper runs; `call` names it, `args` are r1 to r5.
     fn before(&mut self, call: &mut Call<'_>, args: [u64; 5]) -> Result<Before, Trap>;
 
-    /// After a helper returned `r0`. Not told of tail calls and faults.
-    fn after(&mut self, call: &mut Call<'_>, args: [u64; 5], r0: u64) {
-        let _ = (call, args, r0);
+    /// After a helper returned `r0`; what the program gets is the answer. Not told of tail calls, callbacks and faults.
+    fn after(&mut self, call: &mut Call<'_>, args: [u64; 5], r0: u64) -> Result<u64, Trap> {
+        let _ = (call, args);
+        Ok(r0)
     }
 }

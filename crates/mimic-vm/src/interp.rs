@@ -497,14 +497,11 @@ fn hooked(
     if let Before::Return(r0) = hook.before(call, args)? {
         return Ok(r0);
     }
-    let result = match run.invoke(call, args) {
-        Err(Trap::Errno(errno)) => Ok(errno.to_r0()),
-        other => other,
+    let r0 = match run.invoke(call, args) {
+        Err(Trap::Errno(errno)) => errno.to_r0(),
+        other => other?,
     };
-    if let Ok(r0) = result {
-        hook.after(call, args, r0);
-    }
-    result
+    hook.after(call, args, r0)
 }
 
 fn sign_extend(value: u64, bits: u64) -> u64 {

@@ -272,8 +272,9 @@ fn helpers_can_be_overridden_and_hooked() {
         fn before(&mut self, call: &mut Call<'_>, _args: [u64; 5]) -> Result<Before, Trap> {
             Ok(if &**call.name() == "bpf_add" { Before::Return(7) } else { Before::Run })
         }
-        fn after(&mut self, call: &mut Call<'_>, _args: [u64; 5], r0: u64) {
+        fn after(&mut self, call: &mut Call<'_>, _args: [u64; 5], r0: u64) -> Result<u64, Trap> {
             self.0.push((call.name().to_string(), r0));
+            Ok(r0)
         }
     }
     process.set_hook(Some(Box::new(Answer(Vec::new()))));

@@ -177,9 +177,31 @@ impl<'a> MapHandle<'a> {
         map
     }
 
+    /// What is in a slot of a map of programs or of maps, whose values are ids: `program NAME` or `map NAME`, as presets take them.
+    pub fn slot(&self, value: &[u8]) -> Option<String> {
+        let id = <[u8; 4]>::try_from(value).ok()?;
+        let id = match self.order() {
+            ByteOrder::Little => u32::from_le_bytes(id),
+            ByteOrder::Big => u32::from_be_bytes(id),
+        };
+        let vm = self.loaded().vm();
+        match self.spec().kind().ok()? {
+            MapType::ProgArray => Some(match vm.program(id) {
+                Some(program) => format!("program {}", program.name()),
+                None => format!("program with id {id}"),
+            }),
+            MapType::ArrayOfMaps | MapType::HashOfMaps => Some(match vm.map(id) {
+                Some(inner) => format!("map {}", inner.spec().name),
+                None => format!("map with id {id}"),
+            }),
+            _ => None,
+        }
+    }
+
     fn entry_json(&self, entry: &Entry) -> Value {
         let key = self.key(&entry.key).to_json();
         match entry.values.as_slice() {
+            [value] if self.slot(value).is_some() => json!({ "key": key, "value": self.slot(value) }),
             [value] if !self.is_percpu() => {
                 let variables = self.variables(value);
                 if variables.is_empty() {

@@ -1,5 +1,6 @@
 //! `PacketContext`: contexts that packets of a capture can be put into, and `AnyPacket`: the one for a program, whatever its type.
 
+use crate::ctx::{Ctx, CtxKind, GenericCtx, SkBuffCtx, XdpMdCtx};
 use crate::pcap::Frame;
 use crate::runner::VerdictKey;
 use mimic_abi::{ProgType, Returns};
@@ -108,6 +109,16 @@ impl AnyPacket {
             AnyPacket::Skb(skb) => PacketContext::set_frame(&mut **skb, frame),
             AnyPacket::Raw(raw) => raw.set_frame(frame),
         }
+    }
+
+    /// What the next run gets, to be written into a file of contexts.
+    pub fn to_ctx(&self, name: &str) -> Ctx {
+        let kind = match self {
+            AnyPacket::Xdp(xdp) => CtxKind::XdpMd(XdpMdCtx::of(xdp)),
+            AnyPacket::Skb(skb) => CtxKind::SkBuff(Box::new(SkBuffCtx::of(skb))),
+            AnyPacket::Raw(raw) => CtxKind::Generic(GenericCtx::of(raw)),
+        };
+        Ctx::new(name, kind)
     }
 
     /// The packet as the last run left it.

@@ -3,6 +3,7 @@
 //! The JSON is what `mimic run --json` writes (`{"maps": [{"name", "entries": [{"key", "value"}]}]}`), or shorter: an object of maps by
 //! name, each with an object of values by key, an array of the values from index 0 on, or an array of `{"key", "value"}`.
 
+use crate::dump::{Entry, MapContents, hex};
 use crate::encode::{Shape, encode, from_text};
 use crate::error::Error;
 use crate::loaded::Loaded;
@@ -10,7 +11,7 @@ use crate::map::MapHandle;
 use mimic_abi::btf::TypeId;
 use mimic_abi::{Errno, MapType};
 use mimic_object::MapOrigin;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 impl Loaded {
     /// Sets an entry as `NAME=KEY:VALUE` says. Of the ways to split the text at colons the first is taken whose sides can be read.
@@ -36,6 +37,20 @@ impl Loaded {
         Err(Error::usage(format!("{text}: {why}")))
     }
 
+    /// What the maps hold now, in the form that [`Loaded::preset_json`] reads; nothing of maps that cannot be listed, of ring buffers, and of
+    /// read-only data.
+    pub fn save_json(&self) -> Result<Value, Error> {
+        let mut maps = Vec::new();
+        for map in self.maps() {
+            let read_only = matches!(map.spec().origin, MapOrigin::Rodata | MapOrigin::Kconfig);
+            let entries = if read_only { Vec::new() } else { map.save_entries()? };
+            if !entries.is_empty() {
+                maps.push(json!({ "name": map.name(), "entries": entries }));
+            }
+        }
+        Ok(json!({ "maps": maps }))
+    }
+
     /// Sets the entries that a JSON document gives.
     pub fn preset_json(&self, document: &Value) -> Result<(), Error> {
         if let Some(maps) = document.get("maps").and_then(Value::as_array) {
@@ -59,6 +74,43 @@ impl Loaded {
 }
 
 impl MapHandle<'_> {
+    fn save_entries(&self) -> Result<Vec<Value>, Error> {
+        let kind = self.spec().kind();
+        if matches!(kind, Ok(MapType::Ringbuf | MapType::PerfEventArray)) {
+            return Ok(Vec::new());
+        }
+        let bytes = |bytes: &[u8]| Value::from(format!("hex:{}", hex(bytes)));
+        let saved = match self.contents()? {
+            MapContents::Opaque(_) => Vec::new(),
+            MapContents::Records(mut records) => {
+                if kind == Ok(MapType::Stack) {
+                    records.reverse();
+                }
+                // Looking took them out.
+                for record in &records {
+                    self.map().update_copy(&[], record, 0)?;
+                }
+                records.iter().map(|record| json!({ "key": "hex:", "value": bytes(record) })).collect()
+            }
+            MapContents::Entries(entries) => {
+                let is_array = matches!(kind, Ok(MapType::Array | MapType::PercpuArray));
+                let worth = entries.iter().filter(|entry| !is_array || !entry.is_zero());
+                let save = |entry: &Entry| match entry.values.as_slice() {
+                    [value] if !self.is_percpu() => {
+                        let value = self.slot(value).map_or_else(|| bytes(value), Value::from);
+                        json!({ "key": bytes(&entry.key), "value": value })
+                    }
+                    values => {
+                        let values: Vec<Value> = values.iter().map(|value| bytes(value)).collect();
+                        json!({ "key": bytes(&entry.key), "values": values })
+                    }
+                };
+                worth.map(save).collect()
+            }
+        };
+        Ok(saved)
+    }
+
     /// The bytes of a key. The error says what is wrong.
     pub fn encode_key(&self, key: &Value) -> Result<Vec<u8>, String> {
         let spec = self.spec();

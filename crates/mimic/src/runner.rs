@@ -229,7 +229,8 @@ impl<'a> Runner<'a> {
         self.report
     }
 
-    fn set_clock(&mut self, time_ns: u64) {
+    /// Lets the virtual clock go on to the time of a packet, and runs the timers that are due.
+    pub fn set_clock(&mut self, time_ns: u64) {
         let Some(linux) = self.loaded.vm().emulator_as::<Linux>().filter(|_| self.clock) else { return };
         let first_ns = *self.first_ns.get_or_insert(time_ns);
         // Captures of several interfaces can go back in time; the clock cannot.

@@ -1,13 +1,14 @@
 //! `mimic run`: a program over packets.
 
-use crate::args::Run;
+use crate::args::{ReplayAs, Run};
 use crate::packets::Packets;
+use crate::recording::Recording;
 use crate::tracer::Tracer;
 use crate::{Done, Failure, machine, report, report_json};
-use mimic::ctx::{Ctx, CtxFile, Mismatch};
+use mimic::ctx::{Ctx, CtxFile, Mismatch, ReplayMode};
 use mimic::linux::{Linux, World};
 use mimic::pcap::{Frame, PacketSink, PacketSource, PcapngWriter};
-use mimic::{MapContents, Report, Runner, Verdict, VerdictKey};
+use mimic::{Loaded, MapContents, Report, Runner, Verdict, VerdictKey};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -15,27 +16,37 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 pub(crate) fn run(args: &Run) -> Done {
-    let record_types = record_types(&args.record)?;
+    check(args)?;
+    let record_types = record_types(&args.record_type)?;
     let object = machine::object(&args.object)?;
     let mut input = Inputs::open(args)?;
-    let loaded = machine::load(&args.machine, &object, input.world()?)?;
+    let mut world = input.world()?;
+    world.seed = args.machine.seed.unwrap_or(world.seed);
+    let loaded = machine::load(&args.machine, &object, world.clone())?;
     let program = machine::program(&loaded, args.prog.as_deref())?;
     let linked = program.program().linked();
     let mut runner = Runner::new(program)?;
     runner.repeat = args.repeat;
-    let mut sinks = args.out.as_deref().map(Sinks::new).transpose()?;
+    let mut outputs = Outputs::new(args, &loaded, world)?;
+    let mut same = true;
     match &mut input {
         Inputs::Packets(packets) => {
             let mut context = mimic::AnyPacket::for_program(linked).map_err(Failure::Input)?;
-            run_packets(args, &mut runner, packets, &mut context, sinks.as_mut())?;
+            run_packets(args, &mut runner, packets, &mut context, &mut outputs)?;
         }
-        Inputs::Contexts(_, _) if sinks.is_some() => {
-            return Err(Failure::Usage("--out takes packets; contexts of --ctx have none to write".into()));
+        Inputs::Contexts(_, _) if outputs.sinks.is_some() => {
+            return Err(Failure::Usage("--out takes packets; contexts have none to write".into()));
         }
-        Inputs::Contexts(_, file) => run_contexts(args, &mut runner, file)?,
+        Inputs::Contexts(_, file) => same = run_contexts(args, &loaded, &mut runner, file, &mut outputs)?,
     }
     let report = runner.finish();
+    let Outputs { sinks, recording } = outputs;
+    recording.map_or(Ok(()), Recording::finish)?;
     let files = sinks.map_or(Ok(Vec::new()), Sinks::finish)?;
+    if args.record.as_deref() == Some(Path::new("-")) {
+        // Standard output is the recording.
+        return exit_code(&report);
+    }
     let maps: Vec<MapContents> = loaded.maps().map(|map| map.contents()).collect::<Result<_, _>>()?;
     let trace = loaded.vm().emulator_as::<Linux>().map(Linux::take_trace).unwrap_or_default();
     let text = report::Text {
@@ -56,7 +67,35 @@ pub(crate) fn run(args: &Run) -> Done {
         written(&mut to, &files)?;
     }
     to.flush()?;
-    exit_code(&report)
+    exit_code(&report)?;
+    if same { Ok(()) } else { Err(Failure::Said(1)) }
+}
+
+/// What the parser cannot say: that an option wants one of several that exclude each other.
+fn check(args: &Run) -> Done {
+    if args.replay_as != ReplayAs::Prefer && args.input.replay.is_none() {
+        return Err(Failure::Usage("--replay-as: there is no --replay whose answers it could mean".into()));
+    }
+    if args.strict && args.input.replay.is_none() && args.input.ctx.is_none() {
+        return Err(Failure::Usage(
+            "--strict: only contexts of --ctx and --replay have captured calls".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Files that are written while a program runs.
+struct Outputs {
+    sinks: Option<Sinks>,
+    recording: Option<Recording>,
+}
+
+impl Outputs {
+    fn new(args: &Run, loaded: &Loaded, world: World) -> Result<Outputs, Failure> {
+        let record = |path: &PathBuf| Recording::new(path, loaded, world);
+        let recording = args.record.as_ref().map(record).transpose()?;
+        Ok(Outputs { sinks: args.out.as_deref().map(Sinks::new).transpose()?, recording })
+    }
 }
 
 /// What a program is run on.
@@ -70,7 +109,7 @@ const CTX_LEN_MAX: u64 = 256 << 20;
 
 impl Inputs {
     fn open(args: &Run) -> Result<Inputs, Failure> {
-        let Some(path) = &args.input.ctx else {
+        let Some(path) = args.input.ctx.as_ref().or(args.input.replay.as_ref()) else {
             return Ok(Inputs::Packets(Box::new(Packets::open(&args.input)?)));
         };
         let name = path.display().to_string();
@@ -125,32 +164,76 @@ fn tracer(args: &Run) -> Option<Tracer<BufWriter<Box<dyn Write>>>> {
     })
 }
 
-/// Runs all contexts, and says how calls differ from captured ones.
-fn run_contexts(args: &Run, runner: &mut Runner<'_>, file: &CtxFile) -> Done {
+/// Runs all contexts, and says how calls differ from captured ones. False if answers were verified and are others.
+fn run_contexts(
+    args: &Run,
+    loaded: &Loaded,
+    runner: &mut Runner<'_>,
+    file: &CtxFile,
+    outputs: &mut Outputs,
+) -> Result<bool, Failure> {
     let mut tracer = tracer(args);
-    let mismatch = if args.strict { Mismatch::Fail } else { Mismatch::Warn };
+    let mut differences = 0;
     for ctx in &file.contexts {
-        let mut context = ctx.context();
-        let replay = ctx.replay(mismatch);
-        let warnings = replay.as_ref().map(mimic::ctx::Replay::warnings);
-        let hook = replay.map(|replay| Box::new(replay) as Box<dyn mimic::vm::Hook>);
-        match &mut tracer {
-            None => {
-                runner.context(&mut *context, hook, &mut mimic::vm::NoProbe);
+        if let Some(captured) = ctx.captured() {
+            if outputs.recording.is_some() {
+                let what = format!("--record: context {} is captured already", ctx.name);
+                return Err(Failure::Usage(what));
             }
-            Some(tracer) => {
-                tracer.title(&format!("context {}", ctx.name))?;
-                let verdict = runner.context(&mut *context, hook, tracer);
-                tracer.end(&verdict)?;
-            }
+            captured.time_ns.into_iter().for_each(|time_ns| runner.set_clock(time_ns));
+            captured.maps.as_ref().map_or(Ok(()), |maps| loaded.preset_json(maps))?;
         }
-        let warnings = warnings
-            .map(|warnings| std::mem::take(&mut *warnings.lock().unwrap_or_else(PoisonError::into_inner)));
-        for warning in warnings.unwrap_or_default() {
-            crate::out::warning(&format!("context {}: {warning}", ctx.name));
+        let (verdict, mut notes) = run_context(args, runner, ctx, tracer.as_mut(), outputs)?;
+        if let Some(then) = ctx.captured().and_then(|captured| captured.returned)
+            && !matches!(verdict, Verdict::Returned(now, _) if now == then)
+        {
+            notes.push(format!("the verdict is {}, captured was {then}", verdict.name()));
+        }
+        differences += notes.len();
+        for note in notes {
+            crate::out::warning(&format!("context {}: {note}", ctx.name));
         }
     }
-    Ok(())
+    Ok(differences == 0 || args.replay_as != ReplayAs::Verify)
+}
+
+/// Runs a context; answers what came of it, and what is not as it was captured.
+fn run_context(
+    args: &Run,
+    runner: &mut Runner<'_>,
+    ctx: &Ctx,
+    tracer: Option<&mut Tracer<BufWriter<Box<dyn Write>>>>,
+    outputs: &mut Outputs,
+) -> Result<(Verdict, Vec<String>), Failure> {
+    let mismatch = if args.strict { Mismatch::Fail } else { Mismatch::Warn };
+    let mode = match args.replay_as {
+        ReplayAs::Prefer => ReplayMode::Prefer,
+        ReplayAs::Only => ReplayMode::Only,
+        ReplayAs::Verify => ReplayMode::Verify,
+    };
+    let replay = ctx.replay(mode, mismatch);
+    let notes = replay.as_ref().map(mimic::ctx::Replay::warnings);
+    let hook = match (&outputs.recording, replay) {
+        (Some(recording), _) => Some(recording.hook()),
+        (None, replay) => replay.map(|replay| Box::new(replay) as Box<dyn mimic::vm::Hook>),
+    };
+    let mut context = ctx.context();
+    let verdict = match tracer {
+        None => runner.context(&mut *context, hook, &mut mimic::vm::NoProbe),
+        Some(tracer) => {
+            tracer.title(&format!("context {}", ctx.name))?;
+            let verdict = runner.context(&mut *context, hook, tracer);
+            tracer.end(&verdict)?;
+            verdict
+        }
+    };
+    if let Some(recording) = &mut outputs.recording {
+        recording.put(ctx.clone(), None, &verdict)?;
+    }
+    let taken = |notes: std::sync::Arc<std::sync::Mutex<Vec<String>>>| {
+        std::mem::take(&mut *notes.lock().unwrap_or_else(PoisonError::into_inner))
+    };
+    Ok((verdict, notes.map(taken).unwrap_or_default()))
 }
 
 /// Runs all packets; with `--trace` prints what happens.
@@ -159,23 +242,28 @@ fn run_packets(
     runner: &mut Runner<'_>,
     packets: &mut Packets,
     context: &mut mimic::AnyPacket,
-    mut sinks: Option<&mut Sinks>,
+    outputs: &mut Outputs,
 ) -> Done {
     let mut tracer = tracer(args);
     let mut frame = Frame::default();
     let name = packets.name.clone();
+    outputs.recording.iter().for_each(|recording| recording.watch(runner));
     while packets.next(&mut frame).map_err(|error| Failure::Input(format!("{name}: {error}")))? {
+        let number = runner.report().total.packets + 1;
         let verdict = match &mut tracer {
             None => runner.packet(&frame, context, &mut mimic::vm::NoProbe),
             Some(tracer) => {
-                let (number, len) = (runner.report().total.packets + 1, frame.bytes.len());
-                tracer.title(&format!("packet {number}, {len} bytes"))?;
+                tracer.title(&format!("packet {number}, {} bytes", frame.bytes.len()))?;
                 let verdict = runner.packet(&frame, context, tracer);
                 tracer.end(&verdict)?;
                 verdict
             }
         };
-        if let Some(sinks) = &mut sinks {
+        if let Some(recording) = &mut outputs.recording {
+            let sub = context.to_ctx(&format!("packet {number}"));
+            recording.put(sub, Some(frame.time_ns), &verdict)?;
+        }
+        if let Some(sinks) = &mut outputs.sinks {
             sinks.put(&frame, &verdict, context)?;
         }
     }
@@ -193,7 +281,9 @@ fn exit_code(report: &Report) -> Done {
 fn record_types(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let split = |text: &String| {
         let pair = text.split_once('=').map(|(map, ty)| (map.to_owned(), ty.to_owned()));
-        pair.ok_or_else(|| Failure::Usage(format!("--record {text}: expected MAP=TYPE, as in events=event")))
+        pair.ok_or_else(|| {
+            Failure::Usage(format!("--record-type {text}: expected MAP=TYPE, as in events=event"))
+        })
     };
     given.iter().map(split).collect()
 }

@@ -2,21 +2,47 @@
 
 use super::base64;
 use super::reader::{At, CtxError};
-use super::{Ctx, CtxKind};
-use mimic_abi::ArgType;
-use mimic_vm::{Before, Call, FaultKind, Hook, Trap};
+use super::{Ctx, CtxKind, Mismatch, Replay, ReplayMode};
+use mimic_abi::HelperSpec;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// A captured context.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CapturedCtx {
     /// What the program got.
     pub sub: Box<Ctx>,
-    /// Calls by helper number, each helper's in order.
-    pub calls: BTreeMap<u32, Vec<CapturedCall>>,
+    /// Calls by function, each one's in order.
+    pub calls: Calls,
+    /// When the program ran, in nanoseconds: drives the virtual clock as the time of a captured packet does.
+    pub time_ns: Option<u64>,
+    /// What the program returned, the low half of r0; none if it did not say, or was stopped.
+    pub returned: Option<u32>,
+    /// What maps held before the run, in the form of presets. Contexts of one file run one after the other: only the first needs it.
+    pub maps: Option<Value>,
     others: Map<String, Value>,
+}
+
+/// Captured calls by function.
+pub type Calls = BTreeMap<CallKey, Vec<CapturedCall>>;
+
+/// Whom a captured call called.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallKey {
+    /// A helper, by number.
+    Helper(u32),
+    /// A kernel function, by name.
+    Kfunc(String),
+}
+
+impl CallKey {
+    /// The key of a row.
+    pub fn of(spec: &HelperSpec) -> CallKey {
+        match spec.id {
+            0 => CallKey::Kfunc(spec.name.to_owned()),
+            id => CallKey::Helper(id),
+        }
+    }
 }
 
 /// A call that was captured.
@@ -24,7 +50,7 @@ pub struct CapturedCtx {
 pub struct CapturedCall {
     /// What it got: register and value.
     pub params: Vec<(u8, CapturedValue)>,
-    /// What it answered: r0, and bytes behind other registers.
+    /// What it answered: r0 (a number, or the bytes of the object that it points at), and bytes behind other registers.
     pub results: Vec<(u8, CapturedValue)>,
 }
 
@@ -51,36 +77,65 @@ impl CapturedCtx {
             for (number, at) in helpers.members()? {
                 let id: u32 =
                     number.parse().map_err(|_| at.error("expected a helper's decimal number as key"))?;
-                calls.insert(id, at.list()?.iter().map(|at| read_call(at, id)).collect::<Result<_, _>>()?);
+                let list = at.list()?.iter().map(|at| read_call(at, Some(id))).collect::<Result<_, _>>()?;
+                calls.insert(CallKey::Helper(id), list);
             }
         }
-        Ok(CapturedCtx { sub, calls, others: ctx.others(&["subContext", "helperCalls"]) })
+        if let Some(kfuncs) = ctx.get("kfuncCalls") {
+            for (name, at) in kfuncs.members()? {
+                let list = at.list()?.iter().map(|at| read_call(at, None)).collect::<Result<_, _>>()?;
+                calls.insert(CallKey::Kfunc(name.to_owned()), list);
+            }
+        }
+        Ok(CapturedCtx {
+            sub,
+            calls,
+            time_ns: ctx.get("timeNs").map(|at| at.int()).transpose()?,
+            returned: ctx.get("returned").map(|at| at.int()).transpose()?,
+            maps: ctx.get("maps").map(|at| at.value.clone()),
+            others: ctx.others(&["subContext", "helperCalls", "kfuncCalls", "timeNs", "returned", "maps"]),
+        })
+    }
+
+    /// A capture of calls of a program that got `sub`.
+    pub fn new(sub: Ctx, calls: Calls) -> CapturedCtx {
+        let (sub, others) = (Box::new(sub), Map::new());
+        CapturedCtx { sub, calls, time_ns: None, returned: None, maps: None, others }
     }
 
     pub(super) fn write(&self) -> Value {
-        let value = |value: &(u8, CapturedValue)| match &value.1 {
-            CapturedValue::Number(number) => json!({ "reg": value.0, "value": number }),
-            CapturedValue::Bytes(bytes) => json!({ "reg": value.0, "value": base64::encode(bytes) }),
-        };
-        let call = |id: u32, call: &CapturedCall| {
-            let (params, results) = (call.params.iter().map(value), call.results.iter().map(value));
-            json!({ "helperFn": id, "params": params.collect::<Vec<_>>(), "results": results.collect::<Vec<_>>() })
-        };
-        let calls = self.calls.iter().map(|(id, calls)| {
-            (id.to_string(), calls.iter().map(|known| call(*id, known)).collect::<Value>())
-        });
-        let mut ctx =
-            json!({ "subContext": self.sub.write(), "helperCalls": Value::Object(calls.collect()) });
-        if let Some(ctx) = ctx.as_object_mut() {
-            ctx.extend(self.others.clone());
+        let (mut helpers, mut kfuncs) = (Map::new(), Map::new());
+        for (key, calls) in &self.calls {
+            match key {
+                CallKey::Helper(id) => helpers
+                    .insert(id.to_string(), calls.iter().map(|call| write_call(call, Some(*id))).collect()),
+                CallKey::Kfunc(name) => {
+                    kfuncs.insert(name.clone(), calls.iter().map(|call| write_call(call, None)).collect())
+                }
+            };
         }
-        ctx
+        let mut ctx = Map::new();
+        ctx.insert("subContext".into(), self.sub.to_json());
+        if let Some(time_ns) = self.time_ns {
+            ctx.insert("timeNs".into(), time_ns.into());
+        }
+        if let Some(maps) = &self.maps {
+            ctx.insert("maps".into(), maps.clone());
+        }
+        ctx.insert("helperCalls".into(), Value::Object(helpers));
+        if !kfuncs.is_empty() {
+            ctx.insert("kfuncCalls".into(), Value::Object(kfuncs));
+        }
+        if let Some(returned) = self.returned {
+            ctx.insert("returned".into(), returned.into());
+        }
+        ctx.extend(self.others.clone());
+        Value::Object(ctx)
     }
 
     /// A hook that answers the captured calls.
-    pub fn replay(&self, mismatch: Mismatch) -> Replay {
-        let at = self.calls.keys().map(|id| (*id, 0)).collect();
-        Replay { calls: self.calls.clone(), at, mismatch, warnings: Arc::default() }
+    pub fn replay(&self, mode: ReplayMode, mismatch: Mismatch) -> Replay {
+        Replay::new(self.calls.clone(), mode, mismatch)
     }
 
     /// The context that the program gets, behind all captures.
@@ -92,8 +147,22 @@ impl CapturedCtx {
     }
 }
 
-fn read_call(at: &At<'_>, id: u32) -> Result<CapturedCall, CtxError> {
-    if let Some(known) = at.get("helperFn") {
+fn write_call(call: &CapturedCall, id: Option<u32>) -> Value {
+    let value = |value: &(u8, CapturedValue)| match &value.1 {
+        CapturedValue::Number(number) => json!({ "reg": value.0, "value": number }),
+        CapturedValue::Bytes(bytes) => json!({ "reg": value.0, "value": base64::encode(bytes) }),
+    };
+    let mut written = Map::new();
+    if let Some(id) = id {
+        written.insert("helperFn".into(), id.into());
+    }
+    written.insert("params".into(), call.params.iter().map(value).collect());
+    written.insert("results".into(), call.results.iter().map(value).collect());
+    Value::Object(written)
+}
+
+fn read_call(at: &At<'_>, id: Option<u32>) -> Result<CapturedCall, CtxError> {
+    if let (Some(known), Some(id)) = (at.get("helperFn"), id) {
         let number: u32 = known.int()?;
         if number != id {
             return Err(known.error(format!("the call is listed under helper {id}, not {number}")));
@@ -117,104 +186,5 @@ fn read_value(at: &At<'_>, lowest: u8) -> Result<(u8, CapturedValue), CtxError> 
         Value::String(_) => CapturedValue::Bytes(value.base64()?),
         _ => CapturedValue::Number(value.int()?),
     };
-    if number == 0 && matches!(value, CapturedValue::Bytes(_)) {
-        return Err(
-            at.error("r0 with bytes cannot be answered again: there is no memory that it could point at")
-        );
-    }
     Ok((number, value))
-}
-
-/// What happens when a program calls a helper with other arguments than when it was captured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mismatch {
-    /// The captured answer is given, and the difference noted.
-    #[default]
-    Warn,
-    /// The program is stopped.
-    Fail,
-}
-
-/// Answers helper calls from a capture: the n-th call of a helper gets its n-th answer. Calls beyond those are the emulator's.
-pub struct Replay {
-    calls: BTreeMap<u32, Vec<CapturedCall>>,
-    at: BTreeMap<u32, usize>,
-    mismatch: Mismatch,
-    warnings: Arc<Mutex<Vec<String>>>,
-}
-
-/// The most differences that are noted.
-const WARNINGS_MAX: usize = 64;
-
-impl Replay {
-    /// Where differences are noted.
-    pub fn warnings(&self) -> Arc<Mutex<Vec<String>>> {
-        self.warnings.clone()
-    }
-}
-
-impl Hook for Replay {
-    fn before(&mut self, call: &mut Call<'_>, args: [u64; 5]) -> Result<Before, Trap> {
-        let Some(id) = call.spec().map(|spec| spec.id) else { return Ok(Before::Run) };
-        let Some(at) = self.at.get_mut(&id) else { return Ok(Before::Run) };
-        let Some(captured) = self.calls.get(&id).and_then(|calls| calls.get(*at)) else {
-            return Ok(Before::Run);
-        };
-        *at += 1;
-        let number = *at;
-        for (reg, value) in &captured.params {
-            let Some(what) = difference(call, args, *reg, value)? else { continue };
-            let what = format!("call {number} was captured with other arguments: {what}");
-            match self.mismatch {
-                Mismatch::Fail => {
-                    return Err(FaultKind::Argument { helper: call.name().clone(), what }.into());
-                }
-                Mismatch::Warn => {
-                    let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-                    if warnings.len() < WARNINGS_MAX {
-                        warnings.push(format!("{}: {what}", call.name()));
-                    }
-                }
-            }
-        }
-        let mut r0 = 0;
-        for (reg, value) in &captured.results {
-            match value {
-                CapturedValue::Number(number) if *reg == 0 => r0 = *number,
-                CapturedValue::Number(_) => {}
-                CapturedValue::Bytes(bytes) => call.write(arg(args, *reg), bytes)?,
-            }
-        }
-        Ok(Before::Return(r0))
-    }
-}
-
-fn arg(args: [u64; 5], reg: u8) -> u64 {
-    args.get(usize::from(reg).wrapping_sub(1)).copied().unwrap_or(0)
-}
-
-/// How an argument differs from a captured one. Pointers of the captured machine mean nothing here; what they point at does.
-fn difference(
-    call: &Call<'_>,
-    args: [u64; 5],
-    reg: u8,
-    value: &CapturedValue,
-) -> Result<Option<String>, Trap> {
-    let now = arg(args, reg);
-    match value {
-        CapturedValue::Bytes(bytes) => {
-            let found = call.read_vec(now, bytes.len() as u64)?;
-            Ok((found != *bytes).then(|| format!("other bytes behind r{reg}")))
-        }
-        CapturedValue::Number(then) => {
-            let ty = call
-                .spec()
-                .and_then(|spec| spec.args.get(usize::from(reg).wrapping_sub(1)))
-                .map(|arg| arg.ty);
-            // Numbers, as far as the row tells: anything can be passed where anything is taken.
-            let is_number = matches!(ty, Some(ArgType::Size | ArgType::SizeOrZero | ArgType::AllocSize))
-                || ty == Some(ArgType::Anything) && *then < 1 << 47 && now < 1 << 32;
-            Ok((is_number && now != *then).then(|| format!("r{reg} is {now}, it was {then}")))
-        }
-    }
 }

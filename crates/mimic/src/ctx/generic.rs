@@ -100,6 +100,23 @@ impl GenericCtx {
         Ok(generic)
     }
 
+    /// A context of plain bytes in r1, with what r2 to r5 hold.
+    pub(crate) fn of(raw: &RawContext) -> GenericCtx {
+        let mut generic = GenericCtx::default();
+        let mut put = |register: usize, name: String, value: MemoryValue| {
+            generic.registers[register] = Some(name.clone());
+            generic.memory.push(MemoryItem { name, value });
+        };
+        if !raw.bytes.is_empty() {
+            put(0, "data".into(), MemoryValue::Block { bytes: raw.bytes.clone(), byte_order: None });
+        }
+        for (at, arg) in raw.args.iter().enumerate().filter(|(_, arg)| **arg != 0) {
+            let value = MemoryValue::Int { value: i128::from(*arg), bits: 64 };
+            put(at + 1, format!("r{}", at + 2), value);
+        }
+        generic
+    }
+
     pub(super) fn write(&self) -> Value {
         let registers = self
             .registers

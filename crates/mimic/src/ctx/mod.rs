@@ -4,16 +4,21 @@
 //! described in `docs/context.schema.json`.
 
 mod base64;
+mod call_shape;
 mod captured;
 mod generic;
 mod packet;
 mod reader;
+mod record;
+mod replay;
 mod world;
 
-pub use captured::{CapturedCall, CapturedCtx, CapturedValue, Mismatch, Replay};
+pub use captured::{CallKey, Calls, CapturedCall, CapturedCtx, CapturedValue};
 pub use generic::{GenericCtx, MemoryItem, MemoryValue};
 pub use packet::{SkBuffCtx, XdpMdCtx};
 pub use reader::CtxError;
+pub use record::{CALLS_MAX, NOTES_LEN_MAX, Recorder};
+pub use replay::{Mismatch, Replay, ReplayMode};
 
 use mimic_linux::World;
 use mimic_vm::Context;
@@ -73,8 +78,8 @@ impl CtxFile {
     /// The file as JSON.
     pub fn write(&self) -> Value {
         match (self.is_array, self.contexts.as_slice()) {
-            (false, [only]) => only.write(),
-            (_, contexts) => contexts.iter().map(Ctx::write).collect(),
+            (false, [only]) => only.to_json(),
+            (_, contexts) => contexts.iter().map(Ctx::to_json).collect(),
         }
     }
 }
@@ -107,7 +112,8 @@ impl Ctx {
         Ok(Ctx { name, kind, others: at.others(&["name", "type", "ctx"]) })
     }
 
-    fn write(&self) -> Value {
+    /// The context as JSON.
+    pub fn to_json(&self) -> Value {
         let (kind, ctx) = match &self.kind {
             CtxKind::Generic(generic) => ("generic", generic.write()),
             CtxKind::XdpMd(xdp) => ("xdp_md", xdp.write()),
@@ -132,19 +138,44 @@ impl Ctx {
     }
 
     /// The hook that answers captured calls, if there are any.
-    pub fn replay(&self, mismatch: Mismatch) -> Option<Replay> {
+    pub fn replay(&self, mode: ReplayMode, mismatch: Mismatch) -> Option<Replay> {
+        self.captured().map(|captured| captured.replay(mode, mismatch))
+    }
+
+    /// The capture, if it is one.
+    pub fn captured(&self) -> Option<&CapturedCtx> {
         match &self.kind {
-            CtxKind::Captured(captured) => Some(captured.replay(mismatch)),
+            CtxKind::Captured(captured) => Some(captured),
+            CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) => None,
+        }
+    }
+
+    /// The capture, if it is one, to be completed.
+    pub fn captured_mut(&mut self) -> Option<&mut CapturedCtx> {
+        match &mut self.kind {
+            CtxKind::Captured(captured) => Some(captured),
             CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) => None,
         }
     }
 
     /// The world that the context wants, if it says.
     pub fn world(&self) -> Option<World> {
-        match &self.kind {
-            CtxKind::Generic(generic) => world::of(&generic.emulator).ok().flatten(),
-            CtxKind::Captured(captured) => captured.innermost().world(),
-            CtxKind::XdpMd(_) | CtxKind::SkBuff(_) => None,
+        let emulator = match &self.kind {
+            CtxKind::Generic(generic) => Some(&generic.emulator),
+            CtxKind::Captured(captured) => return captured.innermost().world(),
+            CtxKind::XdpMd(xdp) => xdp.emulator(),
+            CtxKind::SkBuff(skb) => skb.emulator(),
+        };
+        world::of(emulator?).ok().flatten()
+    }
+
+    /// States the clock and the seed of a world, whatever was stated of them, so that the context makes the same run elsewhere.
+    pub fn pin_world(&mut self, world: &World) {
+        match &mut self.kind {
+            CtxKind::Generic(generic) => world::pin(&mut generic.emulator, world),
+            CtxKind::Captured(captured) => captured.sub.pin_world(world),
+            CtxKind::XdpMd(xdp) => world::pin(xdp.emulator_mut(), world),
+            CtxKind::SkBuff(skb) => world::pin(skb.emulator_mut(), world),
         }
     }
 }
@@ -180,7 +211,7 @@ mod tests {
         assert_eq!(CtxFile::read(&file.write().to_string()), Ok(file.clone()));
         let world = file.contexts[0].world().expect("the context says");
         assert_eq!((world.seed, world.tasks[0].pid, world.tasks[0].comm.as_str()), (7, 3, "x"));
-        let one = file.contexts[1].write().to_string();
+        let one = file.contexts[1].to_json().to_string();
         let file = CtxFile::read(&one).expect("one is good too");
         assert!(!file.is_array);
         assert_eq!(file.write().to_string(), one);

@@ -58,6 +58,17 @@ impl XdpMdCtx {
         ctx
     }
 
+    /// What a context is before a run.
+    pub(crate) fn of(xdp: &XdpContext) -> XdpMdCtx {
+        XdpMdCtx {
+            packet: xdp.frame.clone(),
+            ingress_ifidx: xdp.ingress_ifindex as i32,
+            rx_queue_idx: xdp.rx_queue_index as i32,
+            egress_ifidx: xdp.egress_ifindex as i32,
+            ..XdpMdCtx::default()
+        }
+    }
+
     /// The context that programs get.
     pub fn context(&self) -> XdpContext {
         let mut context = XdpContext::packet(self.packet.clone());
@@ -65,6 +76,16 @@ impl XdpMdCtx {
         context.rx_queue_index = self.rx_queue_idx as u32;
         context.egress_ifindex = self.egress_ifidx as u32;
         context
+    }
+
+    /// What it states of the world.
+    pub(super) fn emulator(&self) -> Option<&Map<String, Value>> {
+        self.others.get("emulator")?.as_object()
+    }
+
+    /// The same, to be added to.
+    pub(super) fn emulator_mut(&mut self) -> &mut Map<String, Value> {
+        object_in(&mut self.others, "emulator")
     }
 }
 
@@ -215,12 +236,33 @@ impl SkBuffCtx {
         ctx
     }
 
+    /// What a context is before a run.
+    pub(crate) fn of(skb: &SkbContext) -> SkBuffCtx {
+        SkBuffCtx {
+            packet: skb.frame.clone(),
+            sock: skb.sock.clone(),
+            fields: skb.fields.clone(),
+            dev_others: Some(Map::new()),
+            ..SkBuffCtx::default()
+        }
+    }
+
     /// The context that programs get.
     pub fn context(&self) -> SkbContext {
         let mut context = SkbContext::packet(self.packet.clone());
         context.fields = self.fields.clone();
         context.sock = self.sock.clone();
         context
+    }
+
+    /// What it states of the world.
+    pub(super) fn emulator(&self) -> Option<&Map<String, Value>> {
+        self.others.get("emulator")?.as_object()
+    }
+
+    /// The same, to be added to.
+    pub(super) fn emulator_mut(&mut self) -> &mut Map<String, Value> {
+        object_in(&mut self.others, "emulator")
     }
 }
 
@@ -273,4 +315,13 @@ fn extend(to: &mut Value, others: &Map<String, Value>) {
     if let Some(to) = to.as_object_mut() {
         to.extend(others.clone());
     }
+}
+
+/// The object under this key, made if there is none.
+fn object_in<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
+    let value = map.entry(key).or_insert_with(|| Value::Object(Map::new()));
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut().expect("it is one now")
 }

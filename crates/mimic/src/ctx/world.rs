@@ -3,7 +3,7 @@
 use super::reader::{At, Bounded, CtxError};
 use mimic_linux::net::Device;
 use mimic_linux::{ClockMode, Task, World};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Reads a world: what is not said is as in the default world, and keys that are not known mean nothing.
 pub(super) fn read(at: &At<'_>) -> Result<World, CtxError> {
@@ -92,4 +92,21 @@ pub(super) fn of(emulator: &serde_json::Map<String, Value>) -> Result<Option<Wor
         return Ok(None);
     }
     read(&At::root(&Value::Object(emulator.clone()))).map(Some)
+}
+
+/// States what a run's repetition hangs on.
+pub(super) fn pin(emulator: &mut serde_json::Map<String, Value>, world: &World) {
+    let clock = &world.clock;
+    let mode = match clock.mode {
+        ClockMode::Virtual => "virtual",
+        ClockMode::Real => "real",
+    };
+    emulator.insert("seed".into(), world.seed.into());
+    emulator.insert(
+        "clock".into(),
+        json!({
+            "mode": mode, "start_ns": clock.start_ns, "step_ns": clock.step_ns, "suspended_ns": clock.suspended_ns,
+            "epoch_ns": clock.epoch_ns, "tai_offset_ns": clock.tai_offset_ns, "hz": clock.hz,
+        }),
+    );
 }
