@@ -108,7 +108,8 @@ impl Target {
             cargo.args(["--package", package]);
         }
         let name = self.triple.to_uppercase().replace('-', "_");
-        if self.runner.is_some() {
+        if self.goal == Goal::Test {
+            cargo.arg("--no-fail-fast");
             // Unoptimised code under an emulator takes tens of minutes.
             cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
         }
@@ -118,7 +119,8 @@ impl Target {
             cargo.env(format!("CARGO_TARGET_{name}_LINKER"), linker);
         }
         if let Some(runner) = self.runner {
-            cargo.env(format!("CARGO_TARGET_{name}_RUNNER"), runner);
+            // Tests that start other programs (the examples) have to start them the same way.
+            cargo.env(format!("CARGO_TARGET_{name}_RUNNER"), runner).env("MIMIC_RUNNER", runner);
         }
         let status = cargo.status().map_err(|error| format!("cannot run cargo: {error}"))?;
         if status.success() { Ok(()) } else { Err(format!("cargo {verb} failed ({status})")) }

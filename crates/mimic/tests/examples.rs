@@ -7,13 +7,23 @@ fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// A command that runs this file; through the emulator that `MIMIC_RUNNER` names when it is for another machine.
+fn command(path: &Path) -> Command {
+    let runner = std::env::var("MIMIC_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let Some(emulator) = words.next() else { return Command::new(path) };
+    let mut command = Command::new(emulator);
+    command.args(words).arg(path);
+    command
+}
+
 /// Runs an example in the project's folder; what it printed.
 fn run(name: &str, args: &[&str]) -> String {
     let mut path = std::env::current_exe().expect("a test has a file");
     path.pop();
     path.set_file_name("examples");
     let path = path.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    let output = Command::new(&path).args(args).current_dir(project()).output();
+    let output = command(&path).args(args).current_dir(project()).output();
     let output =
         output.unwrap_or_else(|error| panic!("{}: {error} (cargo build --examples)", path.display()));
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
