@@ -107,6 +107,15 @@ pub struct Type<'a> {
     pub kind: Kind<'a>,
 }
 
+/// The same bytes on the same base.
+impl PartialEq for Btf {
+    fn eq(&self, other: &Btf) -> bool {
+        core::ptr::eq(self, other) || (self.data == other.data && self.base == other.base)
+    }
+}
+
+impl Eq for Btf {}
+
 impl Btf {
     /// Reads BTF, finding out its byte order. A `Vec` is kept without copying it.
     pub fn parse(data: impl Into<Vec<u8>>) -> Result<Btf, BtfError> {

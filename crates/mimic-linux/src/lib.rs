@@ -4,6 +4,7 @@
 //! bit. "As Linux does" means 6.18, and is compared with the real kernel in the project's tests.
 #![forbid(unsafe_code)]
 
+mod heap;
 pub mod helpers;
 mod kernel_task;
 pub mod kfuncs;
@@ -14,6 +15,7 @@ mod support;
 mod timers;
 mod world;
 
+pub use heap::{HEAP_BYTES_MAX, Heap, OBJECT_LEN_MAX};
 pub use support::support_markdown;
 pub use timers::TIMER_CALLS_MAX;
 pub use world::{Attach, Clock, ClockMode, ClockSpec, PidNs, Task, Trace, TraceLimits, TraceLine, World};
@@ -34,6 +36,7 @@ pub struct Linux {
     attach: RwLock<Attach>,
     trace: Mutex<Trace>,
     timers: Mutex<timers::Timers>,
+    heap: Arc<Heap>,
     btf: OnceLock<Arc<Btf>>,
     kernel_tasks: Mutex<HashMap<u32, kernel_task::KernelTask>>,
 }
@@ -54,6 +57,7 @@ impl Linux {
             attach: RwLock::new(world.attach),
             trace: Mutex::default(),
             timers: Mutex::default(),
+            heap: Arc::default(),
             btf: OnceLock::new(),
             kernel_tasks: Mutex::default(),
             world,
@@ -108,6 +112,11 @@ impl Linux {
         tasks[cpu] = Arc::new(task);
     }
 
+    /// The objects that programs own.
+    pub(crate) fn heap(&self) -> &Arc<Heap> {
+        &self.heap
+    }
+
     /// How programs are attached.
     pub fn attach(&self) -> Attach {
         *self.attach.read().unwrap_or_else(PoisonError::into_inner)
@@ -160,7 +169,7 @@ impl Emulator for Linux {
     }
 
     fn create_map(&self, spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, MapError> {
-        maps::create(spec, env)
+        maps::create_with(spec, env, &self.heap)
     }
 
     fn prepare_map(&self, spec: &mut MapSpec, env: &MapEnv) {
@@ -172,6 +181,7 @@ impl Emulator for Linux {
     }
 
     fn run_ended(&self, call: &mut Call<'_>) -> Result<(), Trap> {
-        helpers::spin::check_released(call)
+        helpers::spin::check_released(call)?;
+        heap::check_released(call)
     }
 }

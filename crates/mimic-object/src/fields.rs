@@ -2,6 +2,8 @@
 //!
 //! Found in the BTF of the value type, by the names of types, as the kernel does (`btf_parse_fields`).
 
+use mimic_abi::btf::Btf;
+
 use crate::types::{Kind, Types};
 
 /// The most fields of a value.
@@ -36,8 +38,14 @@ pub enum FieldKind {
     RbRoot,
     RbNode,
     Refcount,
-    /// A pointer with the type tag `kptr`, `kptr_untrusted`, `percpu_kptr` or `uptr`.
+    /// A pointer with the type tag `kptr`: it owns what it leads to.
     Kptr,
+    /// With the type tag `kptr_untrusted`: it owns nothing.
+    KptrUntrusted,
+    /// With the type tag `percpu_kptr`: it owns an object that each CPU has one of.
+    PercpuKptr,
+    /// With the type tag `uptr`: it leads to a user's memory.
+    Uptr,
 }
 
 impl FieldKind {
@@ -57,16 +65,41 @@ impl FieldKind {
         })
     }
 
+    fn of_tag(name: &str) -> Option<FieldKind> {
+        Some(match name {
+            "kptr" => FieldKind::Kptr,
+            "kptr_untrusted" => FieldKind::KptrUntrusted,
+            "percpu_kptr" => FieldKind::PercpuKptr,
+            "uptr" => FieldKind::Uptr,
+            _ => return None,
+        })
+    }
+
+    /// Whether objects of a program's can hang on it, which go with the value that it is in.
+    pub const fn owns(self) -> bool {
+        matches!(self, FieldKind::Kptr | FieldKind::PercpuKptr | FieldKind::ListHead | FieldKind::RbRoot)
+    }
+
     /// Bytes that it takes.
     const fn len(self) -> u32 {
         match self {
             FieldKind::SpinLock | FieldKind::Refcount => 4,
-            FieldKind::ResSpinLock | FieldKind::TaskWork | FieldKind::Kptr => 8,
+            FieldKind::ResSpinLock
+            | FieldKind::TaskWork
+            | FieldKind::Kptr
+            | FieldKind::KptrUntrusted
+            | FieldKind::PercpuKptr
+            | FieldKind::Uptr => 8,
             FieldKind::Timer | FieldKind::Wq | FieldKind::ListHead | FieldKind::RbRoot => 16,
             FieldKind::ListNode => 24,
             FieldKind::RbNode => 32,
         }
     }
+}
+
+/// The fields of a structure: of what a program allocates (`bpf_obj_new`), or keeps in a map.
+pub fn special_fields(btf: &Btf, type_id: u32) -> Vec<MapField> {
+    find(Types(btf), type_id)
 }
 
 /// The fields of a value of this type, or of the variables of a section, by rising offset.
@@ -131,10 +164,9 @@ impl Search<'_> {
                 }
             }
             Some(Kind::Ptr { to }) => {
-                let tagged = self.types.kind(to) == Some(Kind::Qualifier)
-                    && matches!(self.types.name(to), "kptr" | "kptr_untrusted" | "percpu_kptr" | "uptr");
-                if tagged {
-                    self.add(FieldKind::Kptr, off);
+                let tag = (self.types.kind(to) == Some(Kind::Qualifier)).then(|| self.types.name(to));
+                if let Some(kind) = tag.and_then(FieldKind::of_tag) {
+                    self.add(kind, off);
                 }
             }
             _ => {}

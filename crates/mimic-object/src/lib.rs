@@ -43,7 +43,7 @@ mod types;
 pub use core_relo::POISON_HELPER;
 pub use error::{LoadError, LoadErrors};
 pub use externs::{Extern, ExternKind, KconfigKind, POISON_KFUNC_BASE};
-pub use fields::{FIELDS_MAX, FieldKind, MapField};
+pub use fields::{FIELDS_MAX, FieldKind, MapField, special_fields};
 pub use map::{Contents, Init, MapOrigin, MapSpec, Slot};
 pub use object::Object;
 pub use program::{Func, Line, Program, ProgramSpec, Ref, RefTarget};

@@ -273,6 +273,7 @@ impl<'a> Linker<'a> {
             lines,
             refs: self.refs,
             exception_callback,
+            btf: self.object.btf.clone(),
         };
         self.errors.or(program)
     }

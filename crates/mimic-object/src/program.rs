@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mimic_abi::btf::Btf;
 use mimic_abi::{AttachType, ByteOrder, ProgType, RawInsn};
 
 use crate::sec_def::SecDef;
@@ -57,6 +58,8 @@ pub struct Program {
     pub refs: Vec<Ref>,
     /// The slot of the function that `__exception_cb` names.
     pub exception_callback: Option<u32>,
+    /// The object's types: what type ids in code (`bpf_core_type_id_local`) and in `funcs` mean.
+    pub btf: Option<Arc<Btf>>,
 }
 
 impl Program {
@@ -78,6 +81,7 @@ impl Program {
             lines: Vec::new(),
             refs: Vec::new(),
             exception_callback: None,
+            btf: None,
         }
     }
 }

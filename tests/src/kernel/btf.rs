@@ -2,7 +2,8 @@
 //!
 //! Compilers leave sizes and offsets of data sections zero, and describe what is only declared (externs); loaders mend that.
 //! The oracle needs functions and the types of map keys and values only, so that variables, sections and externs become
-//! plain types of the same length, and all other ids stay. See Documentation/bpf/btf.rst.
+//! plain types of the same length, and all other ids stay. Sections named `.data.…` are left as they are: locks and lists
+//! are kept in them. See Documentation/bpf/btf.rst.
 
 use std::collections::HashSet;
 
@@ -28,6 +29,7 @@ pub(super) fn for_kernel(btf: &[u8]) -> Option<Vec<u8>> {
     }
     let first = header_len + btf.at(8)? as usize;
     let end = first + btf.at(12)? as usize;
+    let kept = kept_variables(&btf, first, end)?;
     let mut variables = HashSet::new();
     let mut any_name = 0;
     let (mut off, mut id) = (first, 0);
@@ -37,6 +39,7 @@ pub(super) fn for_kernel(btf: &[u8]) -> Option<Vec<u8>> {
         let (kind, len) = (info >> 24 & 0x1f, info & 0xffff);
         let next = off + TYPE_LEN + trailing(kind, len)?;
         match kind {
+            VAR if kept.contains(&id) => any_name = btf.at(off)?,
             VAR => {
                 any_name = btf.at(off)?;
                 variables.insert(id);
@@ -54,6 +57,7 @@ pub(super) fn for_kernel(btf: &[u8]) -> Option<Vec<u8>> {
         let (kind, len) = (info >> 24 & 0x1f, info & 0xffff);
         match kind {
             DECL_TAG if variables.contains(&btf.at(off + 8)?) => btf.make_byte(off)?,
+            DATASEC if btf.is_kept(off) => {}
             DATASEC => {
                 btf.put(off, 0)?;
                 btf.put(off + 4, ENUM64 << 24 | len)?;
@@ -67,6 +71,23 @@ pub(super) fn for_kernel(btf: &[u8]) -> Option<Vec<u8>> {
         off += TYPE_LEN + trailing(kind, len)?;
     }
     Some(btf.0)
+}
+
+/// The variables of sections that are left as they are.
+fn kept_variables(btf: &Words, first: usize, end: usize) -> Option<HashSet<u32>> {
+    let mut kept = HashSet::new();
+    let mut off = first;
+    while off < end {
+        let info = btf.at(off + 4)?;
+        let (kind, len) = (info >> 24 & 0x1f, info & 0xffff);
+        if kind == DATASEC && btf.is_kept(off) {
+            for member in 0..len as usize {
+                kept.insert(btf.at(off + TYPE_LEN + 12 * member)?);
+            }
+        }
+        off += TYPE_LEN + trailing(kind, len)?;
+    }
+    Some(kept)
 }
 
 /// The id of the first function in what `of_functions` makes.
@@ -115,6 +136,15 @@ impl Words {
     fn at(&self, off: usize) -> Option<u32> {
         let word = self.0.get(off..off + 4)?.try_into().ok()?;
         Some(u32::from_ne_bytes(word))
+    }
+
+    /// Whether the section at `off` is one of those that are left as they are.
+    fn is_kept(&self, off: usize) -> bool {
+        let name = || {
+            let strings = self.at(4)? as usize + self.at(16)? as usize;
+            self.0.get(strings + self.at(off)? as usize..)
+        };
+        name().is_some_and(|name| name.starts_with(b".data."))
     }
 
     fn put(&mut self, off: usize, word: u32) -> Option<()> {

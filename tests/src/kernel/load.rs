@@ -81,7 +81,8 @@ fn create(spec: &MapSpec, btf: Option<&Btf>) -> Result<LoadedMap, String> {
     }
     let failed = |errno: Errno| format!("creating map {}: {errno}", spec.name);
     // Types matter for what is special in values (locks, timers, kernel pointers); many map types want none.
-    let typed = btf.filter(|_| spec.origin == MapOrigin::Btf && spec.value_type != 0).and_then(|btf| {
+    let wanted = spec.value_type != 0 && (spec.origin == MapOrigin::Btf || !spec.fields.is_empty());
+    let typed = btf.filter(|_| wanted).and_then(|btf| {
         let attr = MapAttr {
             btf_fd: btf.as_raw_fd(),
             btf_key_type_id: spec.key_type,

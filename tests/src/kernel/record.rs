@@ -1,7 +1,7 @@
 //! Runs programs of an object in the kernel and records what came of it.
 
 use mimic_abi::Errno;
-use mimic_object::{Contents, Init, MapOrigin, MapSpec, Program};
+use mimic_object::{Contents, FieldKind, Init, MapOrigin, MapSpec, Program};
 
 use super::{Kernel, LoadedMap, LoadedObject, MapKind, Parts, Prog, TestRunAttr, possible_cpus};
 use crate::oracle::{Input, MapRecord, ObjectRecord, ProgramRecord, RunRecord, inputs};
@@ -98,7 +98,9 @@ fn record_map(loaded: &LoadedMap) -> Result<MapRecord, Errno> {
             loaded.map.entries()?.into_iter().map(|(key, _)| (key, Vec::new())).collect()
         }
         MapKind::ARRAY | MapKind::PERCPU_ARRAY => {
-            loaded.map.entries()?.into_iter().filter(|(_, value)| !zero(value)).collect()
+            let entries =
+                loaded.map.entries()?.into_iter().map(|(key, value)| (key, masked(&loaded.spec, value)));
+            entries.filter(|(_, value)| !zero(value)).collect()
         }
         MapKind::HASH
         | MapKind::PERCPU_HASH
@@ -107,7 +109,10 @@ fn record_map(loaded: &LoadedMap) -> Result<MapRecord, Errno> {
         | MapKind::LPM_TRIE
         | MapKind::DEVMAP
         | MapKind::DEVMAP_HASH
-        | MapKind::CPUMAP => loaded.map.entries()?,
+        | MapKind::CPUMAP => {
+            let entries = loaded.map.entries()?.into_iter();
+            entries.map(|(key, value)| (key, masked(&loaded.spec, value))).collect()
+        }
         // Neither listed nor iterated: what programs saw of them has to do.
         _ => Vec::new(),
     };
@@ -117,4 +122,14 @@ fn record_map(loaded: &LoadedMap) -> Result<MapRecord, Errno> {
         entries.sort();
     }
     Ok(MapRecord { name: loaded.spec.name.clone(), map_type: kind.0, entries })
+}
+
+/// The value without list heads: users get to see addresses of the kernel's own there, which differ each time.
+fn masked(spec: &MapSpec, mut value: Vec<u8>) -> Vec<u8> {
+    for field in spec.fields.iter().filter(|field| field.kind == FieldKind::ListHead) {
+        if let Some(head) = value.get_mut(field.off as usize..(field.off + field.len) as usize) {
+            head.fill(0);
+        }
+    }
+    value
 }

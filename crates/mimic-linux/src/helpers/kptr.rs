@@ -1,6 +1,8 @@
 //! Kernel pointers in map values.
 
-use mimic_abi::{ArgType, HelperFlags, HelperSpec, RetType, Size, Support, arg, arg_or_null};
+use crate::Linux;
+use crate::heap;
+use mimic_abi::{ArgType, HelperFlags, HelperSpec, RetType, Size, arg, arg_or_null};
 use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[Helper::new(
@@ -9,15 +11,18 @@ pub(super) const ROWS: &[Helper] = &[Helper::new(
         .returns(RetType::BtfIdOrNull("void"))
         .flags(HelperFlags::ACQUIRES)
         .flags(HelperFlags::RELEASES)
-        .since(5, 19)
-        .support(SUPPORT),
+        .since(5, 19),
     kptr_xchg,
 )];
 
-const SUPPORT: Support =
-    Support::Partial("pointers are exchanged; the objects they lead to are not owned, so nothing frees them");
-
-/// Puts a pointer (or NULL) into the field and answers what was there.
+/// Puts a pointer (or NULL) into the field and answers what was there. The field owns what it leads to; what comes out is the program's.
 fn kptr_xchg(call: &mut Call<'_>, field: u64, ptr: u64, _: u64, _: u64, _: u64) -> HelperResult {
-    call.atomic_update(field, Size::Dw, |_| Some(ptr))
+    call.check(field, 8, true)?;
+    let heap = Linux::of(call).heap();
+    if heap.object(ptr).is_some() {
+        heap::release(call, ptr)?;
+    }
+    let old = call.atomic_update(field, Size::Dw, |_| Some(ptr))?;
+    heap::acquire(call, old);
+    Ok(old)
 }

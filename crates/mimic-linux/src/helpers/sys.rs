@@ -7,19 +7,21 @@ use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, MemAccess, MemLen, RetT
 use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(153, "per_cpu_ptr")
             .args(&[arg("percpu_ptr", ArgType::PercpuBtfId), arg("cpu", ArgType::Anything)])
             .returns(RetType::MemOrBtfIdOrNull)
             .since(5, 10)
             .support(NOTE),
+        per_cpu_ptr,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(154, "this_cpu_ptr")
             .args(&[arg("percpu_ptr", ArgType::PercpuBtfId)])
             .returns(RetType::MemOrBtfId)
             .since(5, 10)
             .support(NOTE),
+        this_cpu_ptr,
     ),
     Helper::listed(
         HelperSpec::new(166, "sys_bpf")
@@ -65,8 +67,8 @@ pub(super) const ROWS: &[Helper] = &[
     ),
 ];
 
-const NOTE: Support = Support::Refused(
-    "needs the per-CPU variables of the target kernel, which the emulated world does not have yet",
+const NOTE: Support = Support::Partial(
+    "of per-CPU objects that the program allocated; the world has no per-CPU variables of the kernel yet",
 );
 
 const SUPPORT: Support = Support::Partial(
@@ -93,4 +95,19 @@ fn btf_find_by_name_kind(
     let kind = KindCode::from_raw(kind as u32).ok_or(Errno::ENOENT)?;
     let found = core::str::from_utf8(name).ok().and_then(|name| btf.find(name, kind));
     Ok(u64::from(found.ok_or(Errno::ENOENT)?.id.0))
+}
+
+/// NULL beyond the last CPU.
+fn per_cpu_ptr(call: &mut Call<'_>, ptr: u64, cpu: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let cpu = cpu as u32;
+    if cpu >= call.vm().cpus() { Ok(0) } else { part(call, ptr, cpu) }
+}
+
+fn this_cpu_ptr(call: &mut Call<'_>, ptr: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    part(call, ptr, call.cpu())
+}
+
+fn part(call: &Call<'_>, ptr: u64, cpu: u32) -> HelperResult {
+    let part = Linux::of(call).heap().part(ptr, cpu);
+    part.ok_or_else(|| call.unsupported(format!("{ptr:#x} is no per-CPU object; {}", NOTE.note())))
 }

@@ -3,7 +3,9 @@
 //! Documentation/bpf/kfuncs.rst. A kfunc that is not here is a fault that names it, when it is called.
 
 mod dynptr;
+mod graph;
 mod iter;
+mod object;
 mod section;
 mod string;
 mod wq;
@@ -11,7 +13,8 @@ mod wq;
 use mimic_vm::Helper;
 
 /// The families. A name is in exactly one.
-const FAMILIES: &[&[Helper]] = &[dynptr::ROWS, iter::ROWS, section::ROWS, string::ROWS, wq::ROWS];
+const FAMILIES: &[&[Helper]] =
+    &[dynptr::ROWS, graph::ROWS, iter::ROWS, object::ROWS, section::ROWS, string::ROWS, wq::ROWS];
 
 /// The kfunc of this name.
 pub fn by_name(name: &str) -> Option<&'static Helper> {

@@ -33,6 +33,7 @@ struct Values {
     stride: u32,
     /// Bytes from a CPU's values to those of the next.
     cpu_stride: u32,
+    cpus: u32,
     fields: Fields,
 }
 
@@ -85,7 +86,8 @@ impl Values {
             value_len: spec.value_size,
             stride,
             cpu_stride: cpu_stride as u32,
-            fields: Fields::new(spec),
+            cpus,
+            fields: Fields::new(maker),
         })
     }
 
@@ -129,6 +131,19 @@ impl Values {
         *cursor += 1;
         let value = self.region.base() + u64::from(self.at(cpu, index));
         Some(Elem { key: ElemKey::Index(index), value })
+    }
+}
+
+/// What values own goes with them.
+impl Drop for Values {
+    fn drop(&mut self) {
+        if self.fields.own() {
+            for cpu in 0..self.cpus {
+                for index in 0..self.entries {
+                    self.fields.free(&self.region, self.at(cpu, index));
+                }
+            }
+        }
     }
 }
 

@@ -150,9 +150,10 @@ fn fields(spec: &MapSpec, kind: MapType) -> Result<(), MapError> {
             | FieldKind::TaskWork
             | FieldKind::ListHead
             | FieldKind::RbRoot => matches!(kind, Hash | LruHash | Array),
-            FieldKind::Kptr | FieldKind::Refcount => {
+            FieldKind::Kptr | FieldKind::KptrUntrusted | FieldKind::PercpuKptr | FieldKind::Refcount => {
                 matches!(kind, Hash | PercpuHash | LruHash | LruPercpuHash | Array | PercpuArray)
             }
+            FieldKind::Uptr => false,
             // Only what a program allocates has nodes; in a map they are plain bytes.
             FieldKind::ListNode | FieldKind::RbNode => true,
         };

@@ -2,11 +2,14 @@
 //!
 //! Mirrors the kernel's `copy_map_value` and `BPF_F_LOCK`; see bpf(2).
 
+use super::Maker;
+use crate::Heap;
 use core::hint;
 use core::sync::atomic::{AtomicU32, Ordering};
 use mimic_abi::{ByteOrder, Errno};
 use mimic_object::{FieldKind, MapField, MapSpec};
 use mimic_vm::Region;
+use std::sync::Arc;
 
 /// The word of a spin lock that an update or a lookup has taken.
 const TAKEN: u32 = 1 << 31;
@@ -21,6 +24,8 @@ pub(super) struct Fields {
     fields: Box<[MapField]>,
     /// The offset of the spin lock.
     lock: Option<u32>,
+    /// What fields of values own.
+    heap: Arc<Heap>,
 }
 
 /// What becomes of special fields when a value is set.
@@ -50,13 +55,14 @@ pub(super) fn has_lock(spec: &MapSpec) -> bool {
 
 impl Fields {
     /// Those of a map whose values are as the spec says. Fields beyond the value are none.
-    pub(super) fn new(spec: &MapSpec) -> Fields {
+    pub(super) fn new(maker: &Maker<'_>) -> Fields {
+        let spec = maker.spec;
         let inside =
             |field: &&MapField| field.off.checked_add(field.len).is_some_and(|end| end <= spec.value_size);
         let fields: Box<[MapField]> = spec.fields.iter().filter(inside).copied().collect();
         let lock =
             fields.iter().find(|field| field.kind == FieldKind::SpinLock && field.off.is_multiple_of(4));
-        Fields { lock: lock.map(|field| field.off), fields }
+        Fields { lock: lock.map(|field| field.off), fields, heap: maker.heap.clone() }
     }
 
     /// Whether values have a spin lock.
@@ -82,12 +88,28 @@ impl Fields {
                 Special::Kept => false,
             };
             if clear {
+                self.heap.free_field(region, off + field.off, field.kind);
                 region.fill(off + field.off, field.len, 0);
             }
         }
         if let Some(part) = value.get(from..) {
             region.write(off + from as u32, part);
         }
+    }
+
+    /// Lets go of what the value at `off` of a region owns, and of its timers: it is no element any more.
+    pub(super) fn free(&self, region: &Region, off: u32) {
+        for field in &self.fields {
+            if !matches!(field.kind, FieldKind::SpinLock | FieldKind::ResSpinLock) {
+                self.heap.free_field(region, off + field.off, field.kind);
+                region.fill(off + field.off, field.len, 0);
+            }
+        }
+    }
+
+    /// Whether values can own objects.
+    pub(super) fn own(&self) -> bool {
+        self.fields.iter().any(|field| field.kind.owns())
     }
 
     /// Copies the value at `off` of a region, with zeros in place of special fields.

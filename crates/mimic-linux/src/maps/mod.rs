@@ -46,6 +46,7 @@ pub use ringbuf::{Ringbuf, RingbufPos};
 pub use types::{ROWS, row};
 pub use user_ringbuf::{Sample, UserRingbuf};
 
+use crate::Heap;
 use mimic_abi::{ByteOrder, Errno, MapType, Support};
 use mimic_object::MapSpec;
 use mimic_vm::memory::{Layout, PAGE_LEN};
@@ -60,7 +61,12 @@ const CACHE_LINE: u32 = 64;
 
 /// Makes a map, or answers as bpf(2) `BPF_MAP_CREATE` does.
 pub fn create(spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, MapError> {
-    create_in(spec, env, Backing::Guest)
+    create_with(spec, env, &Arc::default())
+}
+
+/// The same, for maps whose values can own objects of a heap.
+pub(crate) fn create_with(spec: &MapSpec, env: &MapEnv, heap: &Arc<Heap>) -> Result<Arc<dyn Map>, MapError> {
+    create_in(spec, env, heap, Backing::Guest)
 }
 
 /// Makes an array, ring buffer or user ring buffer whose memory is a file's (a memfd), from the file's start on, in the layout
@@ -72,7 +78,7 @@ pub fn create_shared(
     env: &MapEnv,
     file: std::os::fd::BorrowedFd<'_>,
 ) -> Result<Arc<dyn Map>, MapError> {
-    create_in(spec, env, Backing::File(file))
+    create_in(spec, env, &Arc::default(), Backing::File(file))
 }
 
 /// Bytes that the file of a map made with `create_shared` must have; none for types that cannot be shared.
@@ -105,7 +111,12 @@ pub fn prepare(spec: &mut MapSpec, env: &MapEnv) {
     }
 }
 
-fn create_in(spec: &MapSpec, env: &MapEnv, backing: Backing<'_>) -> Result<Arc<dyn Map>, MapError> {
+fn create_in(
+    spec: &MapSpec,
+    env: &MapEnv,
+    heap: &Arc<Heap>,
+    backing: Backing<'_>,
+) -> Result<Arc<dyn Map>, MapError> {
     let kind = spec.kind().map_err(|unknown| MapError::new(Errno::EINVAL, unknown.to_string()))?;
     let row = row(kind).ok_or_else(|| MapError::new(Errno::EINVAL, "the map has no type"))?;
     if let Support::Refused(why) = row.support {
@@ -113,7 +124,7 @@ fn create_in(spec: &MapSpec, env: &MapEnv, backing: Backing<'_>) -> Result<Arc<d
         return Err(MapError::new(Errno::EINVAL, why));
     }
     check::properties(spec, row)?;
-    let maker = Maker { spec, env, backing };
+    let maker = Maker { spec, env, heap, backing };
     match kind {
         MapType::Array => Array::create(&maker),
         MapType::PercpuArray => PercpuArray::create(&maker),
@@ -158,6 +169,7 @@ enum Backing<'a> {
 struct Maker<'a> {
     spec: &'a MapSpec,
     env: &'a MapEnv,
+    heap: &'a Arc<Heap>,
     backing: Backing<'a>,
 }
 

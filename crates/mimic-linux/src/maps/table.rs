@@ -31,6 +31,7 @@ pub(super) struct Table {
     /// Values in a slot: 1, or the number of CPUs.
     values: u32,
     chains: Chains,
+    slots: u32,
     fields: Fields,
     hasher: Hasher,
 }
@@ -105,7 +106,8 @@ impl Table {
             cpu_stride,
             values: cpus.unwrap_or(1),
             chains: Chains::new(buckets, slots),
-            fields: Fields::new(spec),
+            slots,
+            fields: Fields::new(maker),
             hasher: if zero_seed { Hasher::Jenkins(0) } else { Hasher::fast(maker.env.seed) },
         })
     }
@@ -198,6 +200,7 @@ impl Table {
             By::Program(cpu) => {
                 for other in (0..self.values).filter(|other| new && *other != cpu) {
                     let (region, off) = self.value_at(slot, other);
+                    self.fields.free(region, off);
                     region.fill(off, self.value_stride, 0);
                 }
                 self.set_part(slot, cpu, value, special);
@@ -207,6 +210,13 @@ impl Table {
                     self.set_part(slot, cpu, value, special);
                 }
             }
+        }
+    }
+
+    fn free_fields(&self, slot: u32) {
+        for cpu in 0..self.values {
+            let (region, off) = self.value_at(slot, cpu);
+            self.fields.free(region, off);
         }
     }
 
@@ -303,10 +313,14 @@ impl Locked<'_> {
         self.bucket.insert(slot, hash);
     }
 
-    /// Takes a slot out of its chain; false if it is not there.
+    /// Takes a slot out of its chain, and lets go of what its values own; false if it is not there.
     #[inline]
     pub(super) fn remove(&self, slot: u32) -> bool {
-        self.bucket.remove(slot)
+        let removed = self.bucket.remove(slot);
+        if removed {
+            self.table.free_fields(slot);
+        }
+        removed
     }
 }
 
@@ -314,4 +328,15 @@ impl Locked<'_> {
 pub(super) fn cpu_stride(values: u32, value_stride: u32) -> u64 {
     // A multiple of both: value strides are multiples of 8.
     u64::from(values).next_multiple_of(u64::from(CACHE_LINE / 8)) * u64::from(value_stride)
+}
+
+/// What values own goes with them.
+impl Drop for Table {
+    fn drop(&mut self) {
+        if self.fields.own() {
+            for slot in 0..self.slots {
+                self.free_fields(slot);
+            }
+        }
+    }
 }
