@@ -107,6 +107,11 @@ impl Fields {
         }
     }
 
+    /// Whether values are plain data.
+    pub(super) fn are_none(&self) -> bool {
+        self.fields.is_empty()
+    }
+
     /// Whether values can own objects.
     pub(super) fn own(&self) -> bool {
         self.fields.iter().any(|field| field.kind.owns())

@@ -214,7 +214,8 @@ impl Table {
     }
 
     fn free_fields(&self, slot: u32) {
-        for cpu in 0..self.values {
+        let values = if self.fields.are_none() { 0 } else { self.values };
+        for cpu in 0..values {
             let (region, off) = self.value_at(slot, cpu);
             self.fields.free(region, off);
         }
