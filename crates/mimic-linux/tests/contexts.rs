@@ -3,7 +3,9 @@
 use mimic_abi::asm::assemble;
 use mimic_abi::{ByteOrder, ProgType};
 use mimic_linux::net::PACKET_LEN_MAX;
-use mimic_linux::progs::{PROG_TYPES, RawTracepointContext, SkbContext, SkbFields, Xdp, XdpContext};
+use mimic_linux::progs::{
+    FlowKeys, PROG_TYPES, RawTracepointContext, SkbContext, SkbFields, Xdp, XdpContext,
+};
 use mimic_linux::{Linux, World};
 use mimic_object::Program;
 use mimic_vm::{Context, Process, RunError, Vm};
@@ -67,6 +69,52 @@ fn fragments_are_beyond_pointers() {
     assert_eq!(run(ProgType::Xdp, text, &mut context), 3000);
     assert_eq!(context.packet_after(), vec![7; 9000]);
     assert_eq!(context.lens_after(), (9000, 3000));
+}
+
+/// What `bpf_xdp_adjust_head` and `bpf_xdp_adjust_tail` answer for growing by so much.
+fn grown(context: &mut XdpContext, helper: u32, delta: i32) -> i64 {
+    let text = format!("r2 = {delta}; call {helper}; exit");
+    run(ProgType::Xdp, &text, context) as i64
+}
+
+#[test]
+fn frames_grow_into_the_room_that_is_stated() {
+    const HEAD: u32 = 44;
+    const TAIL: u32 = 65;
+    let mut context = XdpContext::packet(ipv4());
+    // As the kernel has it: 256 bytes less its own 40, and the page less its own 320.
+    assert_eq!((grown(&mut context, HEAD, -216), grown(&mut context, HEAD, -217)), (0, -22));
+    assert_eq!(
+        (grown(&mut context, TAIL, 4096 - 320 - 256 - 60), grown(&mut context, TAIL, 4096 - 320 - 256 - 59)),
+        (0, -22)
+    );
+    (context.headroom, context.tailroom) = (100, Some(10));
+    assert_eq!((grown(&mut context, HEAD, -60), grown(&mut context, HEAD, -61)), (0, -22));
+    assert_eq!((grown(&mut context, TAIL, 10), grown(&mut context, TAIL, 11)), (0, -22));
+    (context.headroom, context.tailroom) = (0, Some(0));
+    assert_eq!((grown(&mut context, HEAD, -1), grown(&mut context, TAIL, 1)), (-22, -22));
+    (context.headroom, context.tailroom) = (4096, Some(4096));
+    assert_eq!((grown(&mut context, HEAD, -4056), grown(&mut context, TAIL, 4096)), (0, 0));
+    context.headroom = 4097;
+    assert!(process(ProgType::Xdp, "r0 = 0; exit").run(&mut context).is_err());
+}
+
+#[test]
+fn flow_dissectors_begin_with_keys_and_leave_some() {
+    // Reads nhoff and n_proto, writes thoff beyond the packet and the source address.
+    let text = "r6 = *(u64 *)(r1 + 144); r0 = *(u16 *)(r6 + 0); r2 = *(u16 *)(r6 + 10); r2 <<= 16; r0 |= r2;
+                *(u16 *)(r6 + 2) = 9999; *(u16 *)(r6 + 4) = 0x800; *(u32 *)(r6 + 16) = 0x0100000a; exit";
+    let mut context = SkbContext::packet(ipv4());
+    assert_eq!(run(ProgType::FlowDissector, text, &mut context), 14 | 8 << 16);
+    let mut expected =
+        FlowKeys { nhoff: 14, thoff: 60, addr_proto: 0x800, n_proto: 0x800, ..FlowKeys::default() };
+    expected.src[..4].copy_from_slice(&[10, 0, 0, 1]);
+    assert_eq!(context.flow_keys_after(), Some(&expected));
+    context.flow_keys =
+        Some(FlowKeys { nhoff: 18, n_proto: 0x86dd, sport: 80, flow_label: 7, ..FlowKeys::default() });
+    assert_eq!(run(ProgType::FlowDissector, text, &mut context), 18 | 0xdd86 << 16);
+    let after = context.flow_keys_after().expect("it ran");
+    assert_eq!((after.nhoff, after.n_proto, after.sport, after.flow_label), (18, 0x86dd, 80, 7));
 }
 
 #[test]

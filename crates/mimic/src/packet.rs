@@ -69,7 +69,8 @@ impl AnyPacket {
         match program.prog_type {
             Some(Xdp) => Ok(AnyPacket::Xdp(Box::new(XdpContext::packet([])))),
             Some(
-                SchedCls | SchedAct | SocketFilter | CgroupSkb | LwtIn | LwtOut | LwtXmit | LwtSeg6local,
+                SchedCls | SchedAct | SocketFilter | CgroupSkb | LwtIn | LwtOut | LwtXmit | LwtSeg6local
+                | FlowDissector,
             ) => Ok(AnyPacket::Skb(Box::new(SkbContext::packet([])))),
             None => Ok(AnyPacket::Raw(RawContext::default())),
             Some(other) => Err(format!(

@@ -69,6 +69,8 @@ const SK_BUFF: [Row; 41] = [
     ("hwtstamp", 184, 8, [N, H, H, N, N]),
 ];
 
+/// Where `__sk_buff` has its pointer to the keys of a flow dissector.
+pub(crate) const SK_BUFF_FLOW_KEYS: u32 = 144;
 /// Bytes of `struct __sk_buff`.
 pub const SK_BUFF_LEN: u32 = 192;
 /// Bytes of `struct xdp_md`.

@@ -2,6 +2,7 @@
 
 pub mod layout;
 
+mod flow_keys;
 mod packet_load;
 mod raw;
 mod skb;
@@ -9,6 +10,7 @@ mod test_run;
 mod types;
 mod xdp;
 
+pub use flow_keys::{FLOW_KEYS_LEN, FlowKeys};
 pub use packet_load::packet_load;
 pub use raw::RawTracepointContext;
 pub use skb::{SkbContext, SkbFields, SkbSock, SkbStart};
@@ -28,9 +30,10 @@ pub fn context_for_packet(prog_type: Option<ProgType>, frame: &[u8]) -> Box<dyn 
     use ProgType::*;
     match prog_type {
         Some(Xdp) => Box::new(XdpContext::packet(frame)),
-        Some(SchedCls | SchedAct | SocketFilter | CgroupSkb | LwtIn | LwtOut | LwtXmit | LwtSeg6local) => {
-            Box::new(SkbContext::packet(frame))
-        }
+        Some(
+            SchedCls | SchedAct | SocketFilter | CgroupSkb | LwtIn | LwtOut | LwtXmit | LwtSeg6local
+            | FlowDissector,
+        ) => Box::new(SkbContext::packet(frame)),
         Some(_) | None => Box::new(RawContext::with_len(frame)),
     }
 }

@@ -1,5 +1,6 @@
 //! `SkbContext`: a packet for the program types that see socket buffers, `struct __sk_buff`, and what the program made of it.
 
+use super::FlowKeys;
 use super::layout;
 use crate::Linux;
 use crate::net::{self, Checksum, ClonedPacket, Redirect, SkBuff, eth};
@@ -120,11 +121,14 @@ pub struct SkbContext {
     pub sock: Option<SkbSock>,
     /// What is known of its checksum.
     pub checksum: Checksum,
+    /// The keys that a flow dissector begins with. None: those that the kernel gives it, the network header's offset and the protocol.
+    pub flow_keys: Option<FlowKeys>,
     /// Whether packet and fields are read back after a run. Without it a run costs less.
     pub read_back: bool,
     retval: Option<u32>,
     after: Vec<u8>,
     fields_after: SkbFields,
+    flow_keys_after: Option<FlowKeys>,
     pub(crate) redirect: Option<Redirect>,
     pub(crate) clones: Vec<ClonedPacket>,
     buff: Option<SkBuff>,
@@ -152,10 +156,12 @@ impl SkbContext {
             linear_len: None,
             sock: None,
             checksum: Checksum::None,
+            flow_keys: None,
             read_back: true,
             retval: None,
             after: Vec::new(),
             fields_after: SkbFields::default(),
+            flow_keys_after: None,
             redirect: None,
             clones: Vec::new(),
             buff: None,
@@ -187,6 +193,11 @@ impl SkbContext {
     /// The fields after the last run.
     pub fn fields_after(&self) -> &SkbFields {
         &self.fields_after
+    }
+
+    /// The keys that a flow dissector found in the last run, its offsets within the packet.
+    pub fn flow_keys_after(&self) -> Option<&FlowKeys> {
+        self.flow_keys_after.as_ref()
     }
 
     /// Where the program redirected the packet; it counts if the verdict says so.
@@ -252,6 +263,11 @@ impl SkbContext {
             md,
         };
         self.write_fields(setup, &buff)?;
+        if prog_type == Some(ProgType::FlowDissector) {
+            let keys =
+                self.flow_keys.clone().unwrap_or_else(|| FlowKeys::of(&self.frame, link_len, buff.protocol));
+            keys.enter(setup, &buff.md)?;
+        }
         buff.publish();
         self.buff = Some(buff);
         Ok(())
@@ -419,8 +435,11 @@ impl Context for SkbContext {
         Ok([md, 0, 0, 0, 0])
     }
 
-    fn leave(&mut self, _setup: &mut Setup<'_>, r0: Option<u64>) {
+    fn leave(&mut self, setup: &mut Setup<'_>, r0: Option<u64>) {
         self.retval = r0.map(|r0| r0 as u32);
+        if setup.program().linked().prog_type == Some(ProgType::FlowDissector) {
+            self.flow_keys_after = FlowKeys::leave(setup, self.frame.len());
+        }
         if let (Some(buff), true) = (&self.buff, self.read_back) {
             buff.copy_out(&mut self.after);
             self.fields_after = self.read_fields(buff);

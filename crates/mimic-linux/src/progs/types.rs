@@ -177,7 +177,7 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .returns(Returns::Verdict(FLOW_CODES))
         .test_run()
         .since(4, 20)
-        .support(Support::Partial("test-run only: the world's packets are not dissected")),
+        .support(Support::Partial("runs and test-run; packets that other programs get are not dissected by it")),
     ProgTypeSpec::new(ProgType::CgroupSysctl, "a cgroup's reads and writes of sysctls")
         .attach(&[AttachType::CgroupSysctl])
         .returns(Returns::Verdict(CGROUP_CODES))

@@ -64,6 +64,10 @@ pub struct XdpContext {
     pub egress_ifindex: u32,
     /// Bytes of `frame` in one piece; the rest lies in fragments of a page. None: all of them.
     pub linear_len: Option<u32>,
+    /// Bytes between the buffer's start and the frame: what it can grow by at its head, but for the kernel's own 40. At most a page.
+    pub headroom: u32,
+    /// Bytes that the frame can grow by at its tail, at most a page. None: what is left of the page, as drivers have it.
+    pub tailroom: Option<u32>,
     /// Whether the packet is read back after a run. Without it a run costs less.
     pub read_back: bool,
     /// How the last run ended.
@@ -87,6 +91,8 @@ impl XdpContext {
             rx_queue_index: 0,
             egress_ifindex: 0,
             linear_len: None,
+            headroom: HEADROOM,
+            tailroom: None,
             read_back: true,
             verdict: None,
             after: Vec::new(),
@@ -151,6 +157,14 @@ impl XdpContext {
             let why = format!("XDP metadata is a multiple of 4 bytes, at most 252, not {meta_len}");
             return refused(Errno::EINVAL, why);
         }
+        let tailroom = self.tailroom.unwrap_or(0);
+        if self.headroom < meta_len || self.headroom.max(tailroom) > PAGE_LEN {
+            let why = format!(
+                "headroom ({}) is at least the metadata's length, and like tailroom ({tailroom}) at most {PAGE_LEN} bytes",
+                self.headroom
+            );
+            return refused(Errno::EINVAL, why);
+        }
         let linear = self.linear_len.unwrap_or(len).min(len);
         if len - linear > FRAGS_MAX as u32 * PAGE_LEN {
             let why = format!("{} bytes do not fit in {FRAGS_MAX} fragments of {PAGE_LEN}", len - linear);
@@ -162,14 +176,16 @@ impl XdpContext {
     fn fill(&mut self, setup: &mut Setup<'_>) -> Result<(), ContextError> {
         let (len, linear_len) = self.checked_len()?;
         // A page, as drivers have it, and more pages for frames that do not fit into one.
-        let frame_size = (HEADROOM + linear_len + net::SHARED_INFO_LEN).next_multiple_of(PAGE_LEN);
-        let hard_end = net::hard_end(frame_size);
+        let room = self.headroom + linear_len;
+        let frame_size =
+            (room + self.tailroom.unwrap_or(0) + net::SHARED_INFO_LEN).next_multiple_of(PAGE_LEN);
+        let hard_end = self.tailroom.map_or(net::hard_end(frame_size), |tailroom| room + tailroom);
         let linear = setup.region("packet", hard_end, Layout::Bytes(Access::ReadWrite))?;
         let program = setup.program().linked();
         let layout = super::spec(mimic_abi::ProgType::Xdp).and_then(|spec| spec.layout(program.attach_type));
         let layout = layout.unwrap_or(super::layout::XDP_MD);
         let md = setup.region("context", super::layout::XDP_MD_LEN, Layout::Fields(layout))?;
-        let (data, meta_len) = (HEADROOM, self.meta.len() as u32);
+        let (data, meta_len) = (self.headroom, self.meta.len() as u32);
         linear.fill(0, data - meta_len, 0);
         linear.write(data - meta_len, &self.meta);
         let (head, tail) = self.frame.split_at(linear_len as usize);

@@ -6,6 +6,7 @@
 mod base64;
 mod call_shape;
 mod captured;
+mod flow_keys;
 mod generic;
 mod packet;
 mod reader;

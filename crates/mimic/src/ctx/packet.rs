@@ -1,17 +1,18 @@
 //! The `xdp_md` and `sk_buff` contexts: packets with what the kernel knows beside them.
 
-use super::base64;
 use super::reader::{At, CtxError};
-use mimic_linux::progs::{SkbContext, SkbFields, SkbSock, XdpContext};
+use super::{base64, flow_keys};
+use mimic_linux::net::{HEADROOM, PAGE_LEN};
+use mimic_linux::progs::{FlowKeys, SkbContext, SkbFields, SkbSock, XdpContext};
 use serde_json::{Map, Value, json};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// An `xdp_md` context.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct XdpMdCtx {
-    /// Bytes before the packet in the old program's buffer. Kept; the kernel's own 256 bytes are there.
+    /// Bytes before the packet, which it can grow by at its head; 0: the kernel's 256. At most a page.
     pub headroom: u32,
-    /// Bytes after the packet. Kept; a program cannot see them.
+    /// Bytes after the packet, which it can grow by at its tail; 0: what drivers leave. At most a page.
     pub tailroom: u32,
     /// The frame.
     pub packet: Vec<u8>,
@@ -31,9 +32,18 @@ impl XdpMdCtx {
     }
 
     pub(super) fn read(ctx: &At<'_>) -> Result<XdpMdCtx, CtxError> {
+        let room = |key: &str| -> Result<u32, CtxError> {
+            let Some(at) = ctx.get(key) else { return Ok(0) };
+            let len = at.int()?;
+            if len > PAGE_LEN {
+                Err(at.error(format!("at most {PAGE_LEN} bytes, not {len}")))
+            } else {
+                Ok(len)
+            }
+        };
         Ok(XdpMdCtx {
-            headroom: ctx.int_or("headroom", 0)?,
-            tailroom: ctx.int_or("tailroom", 0)?,
+            headroom: room("headroom")?,
+            tailroom: room("tailroom")?,
             packet: ctx.need("packet")?.base64()?,
             ingress_ifidx: ctx.int_or("ingress_ifidx", 0)?,
             rx_queue_idx: ctx.int_or("rx_queue_idx", 0)?,
@@ -61,6 +71,8 @@ impl XdpMdCtx {
     /// What a context is before a run.
     pub(crate) fn of(xdp: &XdpContext) -> XdpMdCtx {
         XdpMdCtx {
+            headroom: if xdp.headroom == HEADROOM { 0 } else { xdp.headroom },
+            tailroom: xdp.tailroom.unwrap_or(0),
             packet: xdp.frame.clone(),
             ingress_ifidx: xdp.ingress_ifindex as i32,
             rx_queue_idx: xdp.rx_queue_index as i32,
@@ -75,6 +87,8 @@ impl XdpMdCtx {
         context.ingress_ifindex = self.ingress_ifidx as u32;
         context.rx_queue_index = self.rx_queue_idx as u32;
         context.egress_ifindex = self.egress_ifidx as u32;
+        context.headroom = Some(self.headroom).filter(|len| *len > 0).unwrap_or(context.headroom);
+        context.tailroom = Some(self.tailroom).filter(|len| *len > 0);
         context
     }
 
@@ -98,8 +112,9 @@ pub struct SkBuffCtx {
     pub sock: Option<SkbSock>,
     /// The fields of `__sk_buff`, and the device.
     pub fields: SkbFields,
-    /// `flowKeys`, which only flow dissectors see, as it was given.
-    pub flow_keys: Option<Value>,
+    /// The keys that a flow dissector begins with.
+    pub flow_keys: Option<FlowKeys>,
+    flow_others: Option<Map<String, Value>>,
     dev_others: Option<Map<String, Value>>,
     others: Map<String, Value>,
 }
@@ -188,7 +203,8 @@ impl SkBuffCtx {
             packet: ctx.need("packet")?.base64()?,
             sock: ctx.get("sock").map(|sock| read_sock(&sock)).transpose()?,
             fields,
-            flow_keys: ctx.get("flowKeys").map(|keys| keys.value.clone()),
+            flow_keys: ctx.get("flowKeys").map(|keys| flow_keys::read(&keys)).transpose()?,
+            flow_others: ctx.get("flowKeys").map(|keys| keys.others(flow_keys::KNOWN)),
             dev_others: dev.map(|dev| dev.others(&["ifIndex"])),
             others: ctx.others(KNOWN),
         })
@@ -205,7 +221,8 @@ impl SkBuffCtx {
             extend(&mut ctx["dev"], others);
         }
         if let Some(keys) = &self.flow_keys {
-            ctx["flowKeys"] = keys.clone();
+            ctx["flowKeys"] = flow_keys::write(keys);
+            extend(&mut ctx["flowKeys"], self.flow_others.as_ref().unwrap_or(&Map::new()));
         }
         for (key, field) in PLAIN {
             let value = *field(&mut fields);
@@ -242,6 +259,7 @@ impl SkBuffCtx {
             packet: skb.frame.clone(),
             sock: skb.sock.clone(),
             fields: skb.fields.clone(),
+            flow_keys: skb.flow_keys.clone(),
             dev_others: Some(Map::new()),
             ..SkBuffCtx::default()
         }
@@ -252,6 +270,7 @@ impl SkBuffCtx {
         let mut context = SkbContext::packet(self.packet.clone());
         context.fields = self.fields.clone();
         context.sock = self.sock.clone();
+        context.flow_keys = self.flow_keys.clone();
         context
     }
 

@@ -4,13 +4,12 @@ use super::{
     TestRun, TestRunError, TestRunOut, ctx_init, finish_ctx, finish_data, is_zero, number, refuse, repeat,
 };
 use crate::net::{self, eth};
+use crate::progs::flow_keys::FLOW_KEYS_LEN;
 use crate::progs::layout;
 use mimic_abi::{ByteOrder, Errno, Size};
 use mimic_vm::memory::{Access, Layout};
 use mimic_vm::{Context, ContextError, Process, Setup};
 
-/// Bytes of `struct bpf_flow_keys`.
-const FLOW_KEYS_LEN: u32 = 56;
 const AF_INET: u64 = 2;
 const AF_INET6: u64 = 10;
 const SK_DROP: u32 = 0;
@@ -87,7 +86,7 @@ impl Context for FlowContext {
         let md = setup.region("context", layout::SK_BUFF_LEN, Layout::Fields(layout::SK_BUFF_FLOW))?;
         md.store(76, Size::W, packet.base());
         md.store(80, Size::W, packet.base() + u64::from(len));
-        md.store(144, Size::Dw, keys.base());
+        md.store(layout::SK_BUFF_FLOW_KEYS, Size::Dw, keys.base());
         Ok([md.base(), 0, 0, 0, 0])
     }
 
