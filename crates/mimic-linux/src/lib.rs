@@ -22,7 +22,7 @@ pub use world::{Attach, Clock, ClockMode, ClockSpec, PidNs, Task, Trace, TraceLi
 
 use mimic_abi::Size;
 use mimic_abi::btf::Btf;
-use mimic_object::MapSpec;
+use mimic_object::{MapSpec, Program};
 use mimic_vm::{Call, Emulator, Helper, HelperResult, Map, MapEnv, MapError, Trap};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -178,6 +178,10 @@ impl Emulator for Linux {
 
     fn packet_load(&self, call: &mut Call<'_>, off: i64, size: Size) -> HelperResult {
         progs::packet_load(call, off, size)
+    }
+
+    fn probe_loads(&self, program: &Program) -> bool {
+        progs::probe_loads(program.prog_type)
     }
 
     fn run_ended(&self, call: &mut Call<'_>) -> Result<(), Trap> {

@@ -7,7 +7,7 @@ use crate::fault::FaultKind;
 use crate::map::{Map, MapEnv, MapError};
 use core::any::Any;
 use mimic_abi::{Errno, HelperSpec, Size};
-use mimic_object::MapSpec;
+use mimic_object::{MapSpec, Program};
 use std::sync::Arc;
 
 /// A helper's function: the caller, then r1 to r5.
@@ -104,6 +104,13 @@ pub trait Emulator: Any + Send + Sync {
     fn packet_load(&self, call: &mut Call<'_>, off: i64, size: Size) -> HelperResult {
         let _ = (off, size);
         Err(call.unsupported("this emulator has no packets for legacy packet loads"))
+    }
+
+    /// Whether loads of this program from where nothing is read zero, and are counted, rather than fault: the kernel's fault-safe loads
+    /// (`BPF_PROBE_MEM`). An access beyond the end of an object, or near one, is a fault all the same.
+    fn probe_loads(&self, program: &Program) -> bool {
+        let _ = program;
+        false
     }
 
     /// Told when a run ends, whichever way, before the context is left.

@@ -514,7 +514,14 @@ impl State {
     #[cold]
     #[inline(never)]
     fn load_slow(&mut self, base: u8, addr: u64, size: Size) -> Result<u64, Box<AccessError>> {
-        let value = self.view.load(addr, size)?;
+        let value = match self.view.load(addr, size) {
+            Ok(value) => value,
+            Err(error) if self.program.probe_loads && error.place.is_none() => {
+                self.absent_loads += 1;
+                return Ok(0);
+            }
+            Err(error) => return Err(error.into()),
+        };
         self.windows[(base & 15) as usize] = self.view.window(addr);
         Ok(value)
     }

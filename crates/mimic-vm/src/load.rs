@@ -160,6 +160,7 @@ impl Vm {
                 ops,
                 helpers,
                 maps: used.into(),
+                probe_loads: self.emulator().probe_loads(&linked),
                 exception_callback: linked.exception_callback,
                 linked,
             })

@@ -36,6 +36,8 @@ pub struct Outcome {
     pub insns: u64,
     /// Tail calls that it made.
     pub tail_calls: u32,
+    /// Loads from where nothing is that read zero ([`crate::Emulator::probe_loads`]).
+    pub absent_loads: u64,
 }
 
 /// What became of a step.
@@ -327,6 +329,7 @@ pub(crate) struct State {
     pub(crate) insns: u64,
     pub(crate) insns_max: u64,
     pub(crate) tail_calls: u32,
+    pub(crate) absent_loads: u64,
     pub(crate) cpu: u32,
     pub(crate) view: View,
     pub(crate) scratch: Scratch,
@@ -352,6 +355,7 @@ impl State {
             insns: 0,
             insns_max: vm.limits().insns_max,
             tail_calls: 0,
+            absent_loads: 0,
             cpu,
             view: View::new(memory.clone()),
             scratch: Scratch::new(memory.clone()),
@@ -369,7 +373,7 @@ impl State {
         }
         self.frames.clear();
         self.run_state.clear();
-        (self.pc, self.insns, self.tail_calls, self.ended) = (0, 0, 0, None);
+        (self.pc, self.insns, self.tail_calls, self.absent_loads, self.ended) = (0, 0, 0, 0, None);
         self.memory_changed();
         self.enter_frame();
     }
@@ -440,7 +444,12 @@ impl State {
     }
 
     fn outcome(&self) -> Outcome {
-        Outcome { r0: self.regs[0], insns: self.insns, tail_calls: self.tail_calls }
+        Outcome {
+            r0: self.regs[0],
+            insns: self.insns,
+            tail_calls: self.tail_calls,
+            absent_loads: self.absent_loads,
+        }
     }
 
     pub(crate) fn run_state_if<T: Any>(&mut self) -> Option<&mut T> {

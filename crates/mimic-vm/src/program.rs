@@ -39,6 +39,8 @@ pub struct LoadedProgram {
     pub(crate) ops: Ops,
     pub(crate) helpers: Box<[HelperRef]>,
     pub(crate) maps: Box<[Arc<MapRef>]>,
+    /// Loads from where nothing is read zero.
+    pub(crate) probe_loads: bool,
     /// The slot of the function that `bpf_throw` calls, if the program names one.
     pub(crate) exception_callback: Option<u32>,
 }

@@ -2,8 +2,11 @@
 
 use super::row::WRITE;
 use crate::Linux;
-use mimic_abi::{ArgType, HelperFlags, HelperSpec, MemAccess, MemLen, Support, arg, arg_or_null};
-use mimic_vm::{Call, Helper, HelperResult};
+use crate::progs::TracingContext;
+use mimic_abi::{
+    ArgType, Errno, HelperFlags, HelperSpec, MemAccess, MemLen, Size, Support, arg, arg_or_null,
+};
+use mimic_vm::{Call, Helper, HelperResult, Trap};
 
 pub(super) const ROWS: &[Helper] = &[
     Helper::listed(
@@ -92,27 +95,25 @@ pub(super) const ROWS: &[Helper] = &[
             .since(5, 16)
             .support(NOTE_3),
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(183, "get_func_arg")
             .args(&[
                 arg("ctx", ArgType::Ctx),
                 arg("n", ArgType::Anything),
                 arg("value", ArgType::Mem(MemAccess::Write, MemLen::Fixed(8))),
             ])
-            .since(5, 17)
-            .support(NOTE_2),
+            .since(5, 17),
+        get_func_arg,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(184, "get_func_ret")
             .args(&[arg("ctx", ArgType::Ctx), arg("value", ArgType::Mem(MemAccess::Write, MemLen::Fixed(8)))])
-            .since(5, 17)
-            .support(NOTE_2),
+            .since(5, 17),
+        get_func_ret,
     ),
-    Helper::listed(
-        HelperSpec::new(185, "get_func_arg_cnt")
-            .args(&[arg("ctx", ArgType::Ctx)])
-            .since(5, 17)
-            .support(NOTE_2),
+    Helper::new(
+        HelperSpec::new(185, "get_func_arg_cnt").args(&[arg("ctx", ArgType::Ctx)]).since(5, 17),
+        get_func_arg_cnt,
     ),
 ];
 
@@ -128,4 +129,32 @@ fn get_func_ip(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> H
 
 fn get_attach_cookie(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     Ok(Linux::of(call).attach().cookie)
+}
+
+/// An argument of the traced function, as it lies in the program's context.
+fn get_func_arg(call: &mut Call<'_>, ctx: u64, n: u64, value: u64, _: u64, _: u64) -> HelperResult {
+    if n >= traced(call)?.args.len() as u64 {
+        return Err(Errno::EINVAL.into());
+    }
+    let arg = call.load(ctx.wrapping_add(8 * n), Size::Dw)?;
+    call.store(value, Size::Dw, arg)?;
+    Ok(0)
+}
+
+fn get_func_ret(call: &mut Call<'_>, _: u64, value: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let ret = traced(call)?.returned().ok_or(Errno::EOPNOTSUPP)?;
+    call.store(value, Size::Dw, ret)?;
+    Ok(0)
+}
+
+fn get_func_arg_cnt(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(traced(call)?.args.len() as u64)
+}
+
+/// The arguments of the traced function.
+fn traced<'a>(call: &'a mut Call<'_>) -> Result<&'a TracingContext, Trap> {
+    if call.context::<TracingContext>().is_none() {
+        return Err(call.unsupported("needs the arguments of a traced function: give a tracing context"));
+    }
+    Ok(call.context::<TracingContext>().expect("it was there"))
 }

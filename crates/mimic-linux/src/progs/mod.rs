@@ -3,21 +3,27 @@
 pub mod layout;
 
 mod flow_keys;
+mod iter;
 mod packet_load;
 mod raw;
+mod seq_file;
 mod skb;
 mod test_run;
+mod tracing;
 mod types;
 mod xdp;
 
 pub use flow_keys::{FLOW_KEYS_LEN, FlowKeys};
+pub use iter::{ITER_TEXT_MAX, IterContext, IterOut, read_iter};
 pub use packet_load::packet_load;
 pub use raw::RawTracepointContext;
+pub use seq_file::SeqFile;
 pub use skb::{SkbContext, SkbFields, SkbSock, SkbStart};
 pub use test_run::{
     BPF_F_TEST_RUN_ON_CPU, BPF_F_TEST_SKB_CHECKSUM_COMPLETE, BPF_F_TEST_XDP_LIVE_FRAMES, TestRun,
     TestRunError, TestRunOut, test_run,
 };
+pub use tracing::{Arg, TracePoint, TracingContext};
 pub use types::{CGROUP_SKB_CODES, LWT_CODES, PROG_TYPES, TC_ACTIONS, XDP_ACTIONS, spec};
 pub use xdp::{Xdp, XdpContext};
 
@@ -36,4 +42,24 @@ pub fn context_for_packet(prog_type: Option<ProgType>, frame: &[u8]) -> Box<dyn 
         ) => Box::new(SkbContext::packet(frame)),
         Some(_) | None => Box::new(RawContext::with_len(frame)),
     }
+}
+
+/// Whether programs of this type look into kernel objects by fault-safe loads, to which nothing reads as zero.
+pub(crate) fn probe_loads(prog_type: Option<ProgType>) -> bool {
+    use ProgType::*;
+    matches!(
+        prog_type,
+        Some(
+            Kprobe
+                | Tracepoint
+                | PerfEvent
+                | RawTracepoint
+                | RawTracepointWritable
+                | Tracing
+                | Lsm
+                | StructOps
+                | Ext
+                | Syscall
+        )
+    )
 }
