@@ -7,7 +7,12 @@ use std::path::{Path, PathBuf};
 const STACK: &[&str] = &["mimic-abi", "mimic-object", "mimic-vm", "mimic-linux", "mimic", "mimic-cli"];
 
 /// Where unsafe code may be.
-const UNSAFE: &[&str] = &["crates/mimic-vm/src/memory/", "tests/src/kernel/sys.rs"];
+const UNSAFE: &[&str] = &[
+    "benches/src/engine/native.rs",
+    "benches/src/engine/rbpf.rs",
+    "crates/mimic-vm/src/memory/",
+    "tests/src/kernel/sys.rs",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the project").into()

@@ -4,6 +4,7 @@
 //! says in its error what to do. Nothing is installed or fetched silently.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod conformance_plugin;
 mod fixtures;
 mod fuzz_smoke;
@@ -23,6 +24,12 @@ type Outcome = Result<(), String>;
 type Command = (&'static str, &'static str, &'static str, fn(&[String]) -> Outcome);
 
 const COMMANDS: &[Command] = &[
+    (
+        "bench",
+        "[--quick] [--json] [--bless] …",
+        "measure mimic and its peers side by side (--help lists the options)",
+        bench::run,
+    ),
     (
         "conformance-plugin",
         "[MEMORY] [--elf]",

@@ -1,0 +1,54 @@
+//! mimic's own engines, entered as timers enter a program: memory, context and process are made once.
+
+use super::{Engine, Function, on_inputs};
+use crate::options::Options;
+use crate::program::Program;
+use mimic::linux::Linux;
+use mimic::object::{Object, Program as Linked, Target};
+use mimic::vm::memory::{Access, Layout, Region};
+use mimic::vm::{FuncRef, Process, RawContext, Vm, VmBuilder};
+
+struct Mimic {
+    process: Process,
+    func: FuncRef,
+    context: RawContext,
+    memory: Region,
+}
+
+/// The interpreter.
+pub(crate) fn interp(program: &Program, _options: &Options) -> Result<Box<dyn Engine>, String> {
+    load(program, Vm::builder(Linux::default()))
+}
+
+/// The program of an object of `benches/programs`.
+pub(crate) fn link(object: &[u8]) -> Result<(Object, Target, Linked), String> {
+    let object = Object::parse(object).map_err(|error| error.to_string())?;
+    let target = Target { btf: object.btf.clone(), ..Target::default() };
+    let spec = object.programs.first().ok_or("the object has no program")?;
+    let linked = object.link_spec(spec, &target).map_err(|error| error.to_string())?;
+    Ok((object, target, linked))
+}
+
+fn load(program: &Program, builder: VmBuilder) -> Result<Box<dyn Engine>, String> {
+    let vm = builder.build().map_err(|error| error.to_string())?;
+    let (_, _, linked) = link(program.object)?;
+    let loaded = vm.add(linked, &[]).map_err(|error| error.to_string())?;
+    let process = vm.process(&loaded, 0).map_err(|error| error.to_string())?;
+    let layout = Layout::Bytes(Access::ReadWrite);
+    let len = program.memory.len() as u32;
+    let memory = vm.memory().allocate("input", len, layout).map_err(|error| error.to_string())?;
+    memory.write(0, &program.memory);
+    let func = FuncRef { program: loaded, pc: 0 };
+    Ok(on_inputs(Mimic { process, func, context: RawContext::default(), memory }, program))
+}
+
+impl Function for Mimic {
+    #[inline(always)]
+    fn call(&mut self, off: u32, len: u32) -> Result<u64, String> {
+        let args = [self.memory.base() + u64::from(off), u64::from(len), 0, 0, 0];
+        match self.process.call(&self.func, args, &mut self.context) {
+            Ok(outcome) => Ok(outcome.r0),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
