@@ -6,25 +6,26 @@
 
 mod heap;
 pub mod helpers;
-mod kernel_task;
 pub mod kfuncs;
 pub mod maps;
 pub mod net;
+mod objects;
 pub mod progs;
 mod support;
 mod timers;
-mod world;
+pub mod world;
 
 pub use heap::{HEAP_BYTES_MAX, Heap, OBJECT_LEN_MAX};
+pub use objects::{OBJECTS_MAX, ObjectError, ObjectKey, View};
 pub use support::support_markdown;
 pub use timers::TIMER_CALLS_MAX;
-pub use world::{Attach, Clock, ClockMode, ClockSpec, PidNs, Task, Trace, TraceLimits, TraceLine, World};
+pub use world::*;
 
+use core::sync::atomic::AtomicU64;
 use mimic_abi::Size;
 use mimic_abi::btf::Btf;
 use mimic_object::{MapSpec, Program};
 use mimic_vm::{Call, Emulator, Helper, HelperResult, Map, MapEnv, MapError, Trap};
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 /// Linux, emulated: give it to `Vm::builder`.
@@ -32,13 +33,15 @@ pub struct Linux {
     world: World,
     clock: Clock,
     random: world::Random,
-    tasks: RwLock<Vec<Arc<Task>>>,
+    pub(crate) tables: Arc<world::Tables>,
     attach: RwLock<Attach>,
     trace: Mutex<Trace>,
     timers: Mutex<timers::Timers>,
     heap: Arc<Heap>,
     btf: OnceLock<Arc<Btf>>,
-    kernel_tasks: Mutex<HashMap<u32, kernel_task::KernelTask>>,
+    pub(crate) objects: objects::Objects,
+    /// How many socket cookies were drawn.
+    pub(crate) cookies: AtomicU64,
 }
 
 impl Default for Linux {
@@ -52,14 +55,15 @@ impl Linux {
     pub fn new(world: World) -> Linux {
         Linux {
             clock: Clock::new(world.clock.clone()),
+            tables: Arc::new(world::Tables::new(&world)),
             random: world::Random::new(world.seed),
-            tasks: RwLock::new(world.current_tasks()),
             attach: RwLock::new(world.attach),
             trace: Mutex::default(),
             timers: Mutex::default(),
             heap: Arc::default(),
             btf: OnceLock::new(),
-            kernel_tasks: Mutex::default(),
+            objects: objects::Objects::default(),
+            cookies: AtomicU64::new(0),
             world,
         }
     }
@@ -97,19 +101,29 @@ impl Linux {
 
     /// The task that a CPU runs now.
     pub fn task(&self, cpu: u32) -> Arc<Task> {
-        let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
-        tasks.get(cpu as usize).or(tasks.last()).cloned().unwrap_or_default()
+        self.tables.task_on(cpu)
     }
 
-    /// Lets a CPU run another task.
+    /// Lets a CPU run another task, in place of what has its pid if there is one.
     pub fn set_task(&self, cpu: u32, task: Task) {
-        let now = self.task(u32::MAX);
-        let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
-        let cpu = (cpu % mimic_vm::CPUS_MAX) as usize;
-        while tasks.len() <= cpu {
-            tasks.push(now.clone());
-        }
-        tasks[cpu] = Arc::new(task);
+        let pid = task.pid;
+        self.add_task(task);
+        self.tables.run_on(cpu % mimic_vm::CPUS_MAX, pid);
+    }
+
+    /// The tasks, as they are now, by pid.
+    pub fn tasks(&self) -> &Live<u32, Task> {
+        &self.tables.tasks
+    }
+
+    /// The control groups, as they are now, by id.
+    pub fn cgroups(&self) -> &Live<u64, Cgroup> {
+        &self.tables.cgroups
+    }
+
+    /// The sockets, as they are now, by cookie.
+    pub fn sockets(&self) -> &Live<u64, Socket> {
+        &self.tables.sockets
     }
 
     /// The objects that programs own.
@@ -186,6 +200,7 @@ impl Emulator for Linux {
 
     fn run_ended(&self, call: &mut Call<'_>) -> Result<(), Trap> {
         helpers::spin::check_released(call)?;
-        heap::check_released(call)
+        heap::check_released(call)?;
+        objects::check_released(call)
     }
 }

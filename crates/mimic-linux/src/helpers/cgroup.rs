@@ -1,6 +1,8 @@
 //! Control groups of tasks, packets and sockets, and what cgroup programs return.
 
+use super::sock::packet_socket;
 use crate::Linux;
+use crate::objects::socket_at;
 use mimic_abi::{ArgType, HelperSpec, Support, arg};
 use mimic_vm::{Call, Helper, HelperResult};
 
@@ -30,15 +32,16 @@ pub(super) const ROWS: &[Helper] = &[
                 "needs cgroup arrays and the cgroups of the emulated world, which are not there yet",
             )),
     ),
-    Helper::listed(
-        HelperSpec::new(79, "skb_cgroup_id").args(&[arg("skb", ArgType::Ctx)]).since(4, 18).support(NOTE),
+    Helper::new(
+        HelperSpec::new(79, "skb_cgroup_id").args(&[arg("skb", ArgType::Ctx)]).since(4, 18),
+        skb_cgroup_id,
     ),
     Helper::new(HelperSpec::new(80, "get_current_cgroup_id").since(4, 18), get_current_cgroup_id),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(83, "skb_ancestor_cgroup_id")
             .args(&[arg("skb", ArgType::Ctx), arg("ancestor_level", ArgType::Anything)])
-            .since(4, 19)
-            .support(NOTE),
+            .since(4, 19),
+        skb_ancestor_cgroup_id,
     ),
     Helper::new(
         HelperSpec::new(123, "get_current_ancestor_cgroup_id")
@@ -46,23 +49,19 @@ pub(super) const ROWS: &[Helper] = &[
             .since(5, 7),
         get_current_ancestor_cgroup_id,
     ),
-    Helper::listed(
-        HelperSpec::new(128, "sk_cgroup_id")
-            .args(&[arg("sk", ArgType::BtfIdSockCommon)])
-            .since(5, 8)
-            .support(NOTE),
+    Helper::new(
+        HelperSpec::new(128, "sk_cgroup_id").args(&[arg("sk", ArgType::BtfIdSockCommon)]).since(5, 8),
+        sk_cgroup_id,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(129, "sk_ancestor_cgroup_id")
             .args(&[arg("sk", ArgType::BtfIdSockCommon), arg("ancestor_level", ArgType::Anything)])
-            .since(5, 8)
-            .support(NOTE),
+            .since(5, 8),
+        sk_ancestor_cgroup_id,
     ),
-    Helper::listed(
-        HelperSpec::new(151, "skb_cgroup_classid")
-            .args(&[arg("skb", ArgType::Ctx)])
-            .since(5, 10)
-            .support(NOTE),
+    Helper::new(
+        HelperSpec::new(151, "skb_cgroup_classid").args(&[arg("skb", ArgType::Ctx)]).since(5, 10),
+        skb_cgroup_classid,
     ),
     Helper::new(HelperSpec::new(186, "get_retval").since(5, 18).support(RETVAL), get_retval),
     Helper::new(
@@ -74,8 +73,7 @@ pub(super) const ROWS: &[Helper] = &[
     ),
 ];
 
-const NOTE: Support =
-    Support::Refused("needs the cgroups of sockets in the emulated world, which are not there yet");
+const NOTE: Support = Support::Refused("needs cgroup arrays, which are not there yet");
 
 const CLASSID: Support = Support::Partial(
     "the current task's, also where the kernel asks the packet's socket: in softirq context",
@@ -89,7 +87,7 @@ const RETVAL: Support =
 struct Retval(i32);
 
 fn get_current_cgroup_id(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
-    Ok(Linux::of(call).task(call.cpu()).cgroup_ids.last().copied().unwrap_or(0))
+    Ok(Linux::of(call).task(call.cpu()).cgroup)
 }
 
 /// The id of the ancestor at a level: 0 is the root's. 0 if the task is not that deep.
@@ -101,9 +99,9 @@ fn get_current_ancestor_cgroup_id(
     _: u64,
     _: u64,
 ) -> HelperResult {
-    let task = Linux::of(call).task(call.cpu());
-    let level = usize::try_from(level as i32).ok();
-    Ok(level.and_then(|level| task.cgroup_ids.get(level)).copied().unwrap_or(0))
+    let linux = Linux::of(call);
+    let cgroup = linux.task(call.cpu()).cgroup;
+    Ok(linux.tables.ancestor(cgroup, level))
 }
 
 fn get_retval(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
@@ -117,5 +115,33 @@ fn set_retval(call: &mut Call<'_>, retval: u64, _: u64, _: u64, _: u64, _: u64) 
 
 /// The class of the task that is running when the packet is seen, which is the sender's on the way out.
 fn get_cgroup_classid(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
-    Ok(u64::from(Linux::of(call).task(call.cpu()).cgroup_classid))
+    let linux = Linux::of(call);
+    let cgroup = linux.cgroups().get(linux.task(call.cpu()).cgroup);
+    Ok(cgroup.map_or(0, |cgroup| cgroup.classid).into())
+}
+
+fn skb_cgroup_id(call: &mut Call<'_>, ctx: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let socket = packet_socket(call, ctx)?.filter(|socket| socket.is_full());
+    Ok(socket.map_or(0, |socket| socket.cgroup))
+}
+
+fn skb_ancestor_cgroup_id(call: &mut Call<'_>, ctx: u64, level: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let socket = packet_socket(call, ctx)?.filter(|socket| socket.is_full());
+    Ok(socket.map_or(0, |socket| Linux::of(call).tables.ancestor(socket.cgroup, level)))
+}
+
+fn sk_cgroup_id(call: &mut Call<'_>, sk: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let socket = socket_at(call, sk)?;
+    Ok(if socket.is_full() { socket.cgroup } else { 0 })
+}
+
+fn sk_ancestor_cgroup_id(call: &mut Call<'_>, sk: u64, level: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let socket = socket_at(call, sk)?;
+    Ok(if socket.is_full() { Linux::of(call).tables.ancestor(socket.cgroup, level) } else { 0 })
+}
+
+fn skb_cgroup_classid(call: &mut Call<'_>, ctx: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let socket = packet_socket(call, ctx)?.filter(|socket| socket.is_full());
+    let cgroup = socket.and_then(|socket| Linux::of(call).cgroups().get(socket.cgroup));
+    Ok(cgroup.map_or(0, |cgroup| cgroup.classid).into())
 }

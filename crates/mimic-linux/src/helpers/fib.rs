@@ -48,7 +48,7 @@ fn fib_lookup(call: &mut Call<'_>, _ctx: u64, params: u64, plen: u64, flags: u64
         }
         _ => return Err(Errno::EAFNOSUPPORT.into()),
     }
-    match Linux::of(call).world().devices.by_index(ifindex) {
+    match Linux::of(call).world().net.devices.by_index(ifindex) {
         Some(_) => Ok(FWD_DISABLED),
         None => Err(Errno::ENODEV.into()),
     }

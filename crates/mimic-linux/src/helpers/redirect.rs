@@ -5,8 +5,9 @@ use super::skb::{change, skb};
 use super::xdp::xdp;
 use crate::Linux;
 use crate::maps::redirect_map as targets_of;
-use crate::net::{ClonedPacket, Device, NextHop, Redirect, RedirectTo, wrong_context};
+use crate::net::{ClonedPacket, NextHop, Redirect, RedirectTo, wrong_context};
 use crate::progs::{SkbContext, XdpContext};
+use crate::world::Device;
 use mimic_abi::{
     ArgType, Errno, HelperFlags, HelperSpec, MapType, MemAccess, MemLen, Size, Support, arg, arg_or_null,
 };
@@ -198,7 +199,7 @@ fn clone_redirect(call: &mut Call<'_>, ctx: u64, ifindex: u64, flags: u64, _: u6
     if skb_now.is_gso() && skb_now.gso_type == 0 {
         return Err(Errno::EBADMSG.into());
     }
-    let device = linux.world().devices.by_index(ifindex).ok_or(Errno::EINVAL)?;
+    let device = linux.world().net.devices.by_index(ifindex).ok_or(Errno::EINVAL)?;
     let mut packet = Vec::new();
     skb_now.copy_out(&mut packet);
     change(call, ctx, |skb| {
@@ -244,7 +245,7 @@ fn check_mtu(
     if flags & !(if is_xdp { 0 } else { MTU_CHK_SEGS }) != 0 || (segs && (diff != 0 || asked != 0)) {
         return Err(Errno::EINVAL.into());
     }
-    let device = Linux::of(call).world().devices.by_index(if ifindex == 0 { own } else { ifindex });
+    let device = Linux::of(call).world().net.devices.by_index(if ifindex == 0 { own } else { ifindex });
     let Device { mtu, hard_header_len, .. } = *device.ok_or(Errno::ENODEV)?;
     let len = match asked {
         0 => packet_len as i32,

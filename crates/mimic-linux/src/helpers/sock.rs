@@ -3,9 +3,12 @@
 use super::row::READ;
 use super::skb::skb;
 use crate::Linux;
+use crate::objects::{self, ObjectKey, View, socket_at};
 use crate::progs::SkbContext;
+use crate::world::Socket;
 use mimic_abi::{ArgType, HelperFlags, HelperSpec, MemAccess, MemLen, RetType, Support, arg, arg_or_null};
-use mimic_vm::{Call, Helper, HelperResult};
+use mimic_vm::{Call, Helper, HelperResult, Trap};
+use std::sync::Arc;
 
 pub(super) const ROWS: &[Helper] = &[
     Helper::new(
@@ -75,25 +78,22 @@ pub(super) const ROWS: &[Helper] = &[
         HelperSpec::new(95, "sk_fullsock")
             .args(&[arg("sk", ArgType::SockCommon)])
             .returns(RetType::SocketOrNull)
-            .since(5, 1)
-            .support(PACKETS_ONLY),
+            .since(5, 1),
         sk_fullsock,
     ),
     Helper::new(
         HelperSpec::new(96, "tcp_sock")
             .args(&[arg("sk", ArgType::SockCommon)])
             .returns(RetType::TcpSockOrNull)
-            .since(5, 1)
-            .support(PACKETS_ONLY),
-        no_tcp_sock,
+            .since(5, 1),
+        tcp_sock,
     ),
     Helper::new(
         HelperSpec::new(98, "get_listener_sock")
             .args(&[arg("sk", ArgType::SockCommon)])
             .returns(RetType::SocketOrNull)
-            .since(5, 1)
-            .support(PACKETS_ONLY),
-        no_tcp_sock,
+            .since(5, 1),
+        get_listener_sock,
     ),
     Helper::new(
         HelperSpec::new(99, "skc_lookup_tcp")
@@ -273,47 +273,47 @@ const NOTE_2: Support =
 
 const NO_SOCKETS: Support = Support::Partial("the world has no sockets yet: it finds none");
 
-const PACKETS_ONLY: Support = Support::Partial("of packets' sockets, which are no TCP sockets yet");
-
 /// `overflowuid`: whose the packets are that have no socket.
 const OVERFLOW_UID: u32 = 65534;
 
 fn get_socket_cookie(call: &mut Call<'_>, ctx: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
-    skb(call, ctx)?;
-    let drawn = Linux::of(call).secret_hash(ctx);
-    let sock = call.context::<SkbContext>().and_then(|context| context.sock.as_mut());
-    Ok(sock.map_or(0, |sock| {
-        if sock.cookie == 0 {
-            // Drawn once, never 0.
-            sock.cookie = drawn | 1;
-        }
-        sock.cookie
-    }))
+    Ok(packet_socket(call, ctx)?.map_or(0, |socket| socket.cookie))
 }
 
 fn get_socket_uid(call: &mut Call<'_>, ctx: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(packet_socket(call, ctx)?.map_or(OVERFLOW_UID, |socket| socket.uid).into())
+}
+
+/// The socket of the packet that the program sees, if it has one.
+pub(super) fn packet_socket(call: &mut Call<'_>, ctx: u64) -> Result<Option<Arc<Socket>>, Trap> {
     skb(call, ctx)?;
-    let sock = call.context::<SkbContext>().and_then(|context| context.sock.as_ref());
-    Ok(sock.map_or(OVERFLOW_UID, |sock| sock.uid).into())
+    let cookie = call.context::<SkbContext>().and_then(|context| Some(context.sock.as_ref()?.cookie));
+    Ok(cookie.and_then(|cookie| Linux::of(call).sockets().get(cookie)))
+}
+
+fn sk_release(call: &mut Call<'_>, sk: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    objects::release(call, sk)?;
+    Ok(0)
+}
+
+fn sk_fullsock(call: &mut Call<'_>, sk: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(if socket_at(call, sk)?.is_full() { sk } else { 0 })
+}
+
+fn tcp_sock(call: &mut Call<'_>, sk: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let cookie = socket_at(call, sk)?.cookie;
+    // Sockets that are no connections have no such view.
+    objects::give(call, ObjectKey::Socket(cookie), View::TcpSock)
+}
+
+fn get_listener_sock(call: &mut Call<'_>, sk: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    const TCP_LISTEN: u32 = 10;
+    let socket = socket_at(call, sk)?;
+    Ok(if socket.is_tcp() && socket.state == TCP_LISTEN { sk } else { 0 })
 }
 
 /// An empty world has none to find, whatever the tuple, the namespace and the flags.
 fn sk_lookup(call: &mut Call<'_>, _: u64, tuple: u64, len: u64, _: u64, _: u64) -> HelperResult {
     call.check(tuple, u64::from(len as u32), false)?;
-    Ok(0)
-}
-
-/// Nothing that programs get here is counted.
-fn sk_release(_: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
-    Ok(0)
-}
-
-/// The packet's socket is a whole one.
-fn sk_fullsock(_: &mut Call<'_>, sk: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
-    Ok(sk)
-}
-
-/// No packet's socket is of TCP.
-fn no_tcp_sock(_: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     Ok(0)
 }

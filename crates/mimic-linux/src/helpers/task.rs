@@ -2,6 +2,7 @@
 
 use super::row::WRITE;
 use crate::Linux;
+use crate::objects::{self, ObjectKey, View};
 use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, RetType, Size, Support, arg, arg_or_null};
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
@@ -125,17 +126,10 @@ fn zero(call: &Call<'_>, addr: u64, len: u64) -> Result<(), Trap> {
     call.write(addr, &vec![0; len as usize])
 }
 
-const KERNEL_TASK: Support = Support::Partial(
-    "ids, name and credentials of the world's task, where the kernel's BTF has them; all else is zero",
-);
+const KERNEL_TASK: Support = Support::Partial("what the world does not state of the task is zero");
 
 /// The address of the current task's `task_struct`.
 fn get_current_task(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
-    let memory = call.view().memory().clone();
-    let task = Linux::of(call).kernel_task(&memory, call.cpu());
-    let task = task.map_err(|error| call.unsupported(error.to_string()))?;
-    call.memory_changed();
-    task.ok_or_else(|| {
-        call.unsupported("needs a kernel's types that have struct task_struct: load for a target with BTF")
-    })
+    let pid = Linux::of(call).task(call.cpu()).pid;
+    objects::give(call, ObjectKey::Task(pid), View::Kernel)
 }

@@ -8,13 +8,14 @@ mod iter;
 mod object;
 mod section;
 mod string;
+mod task;
 mod wq;
 
 use mimic_vm::Helper;
 
 /// The families. A name is in exactly one.
 const FAMILIES: &[&[Helper]] =
-    &[dynptr::ROWS, graph::ROWS, iter::ROWS, object::ROWS, section::ROWS, string::ROWS, wq::ROWS];
+    &[dynptr::ROWS, graph::ROWS, iter::ROWS, object::ROWS, section::ROWS, string::ROWS, task::ROWS, wq::ROWS];
 
 /// The kfunc of this name.
 pub fn by_name(name: &str) -> Option<&'static Helper> {

@@ -1,6 +1,5 @@
 //! Packets while programs look at them: the buffers in guest memory, devices, and where packets are sent.
 
-mod device;
 mod redirect;
 mod sk_buff;
 pub(crate) mod tunnel;
@@ -8,7 +7,6 @@ mod xdp_buff;
 
 pub mod eth;
 
-pub use device::{Device, Devices};
 pub use redirect::{ClonedPacket, NextHop, Redirect, RedirectTo};
 pub use sk_buff::{Checksum, SkBuff};
 pub(crate) use sk_buff::{

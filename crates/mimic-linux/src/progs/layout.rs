@@ -156,6 +156,43 @@ pub const SOCK: CtxLayout = CtxLayout {
     ],
 };
 
+/// Bytes of `struct bpf_tcp_sock`.
+pub const TCP_SOCK_LEN: u32 = 112;
+
+/// `bpf_tcp_sock`, what `bpf_tcp_sock` gives.
+pub const TCP_SOCK: CtxLayout = CtxLayout {
+    name: "bpf_tcp_sock",
+    size: TCP_SOCK_LEN,
+    fields: &[
+        field("snd_cwnd", 0, 4, H),
+        field("srtt_us", 4, 4, H),
+        field("rtt_min", 8, 4, H),
+        field("snd_ssthresh", 12, 4, H),
+        field("rcv_nxt", 16, 4, H),
+        field("snd_nxt", 20, 4, H),
+        field("snd_una", 24, 4, H),
+        field("mss_cache", 28, 4, H),
+        field("ecn_flags", 32, 4, H),
+        field("rate_delivered", 36, 4, H),
+        field("rate_interval_us", 40, 4, H),
+        field("packets_out", 44, 4, H),
+        field("retrans_out", 48, 4, H),
+        field("total_retrans", 52, 4, H),
+        field("segs_in", 56, 4, H),
+        field("data_segs_in", 60, 4, H),
+        field("segs_out", 64, 4, H),
+        field("data_segs_out", 68, 4, H),
+        field("lost_out", 72, 4, H),
+        field("sacked_out", 76, 4, H),
+        field("bytes_received", 80, 8, H),
+        field("bytes_acked", 88, 8, H),
+        field("dsack_dups", 96, 4, H),
+        field("delivered", 100, 4, H),
+        field("delivered_ce", 104, 4, H),
+        field("icsk_retransmits", 108, 4, H),
+    ],
+};
+
 const fn field(name: &'static str, off: u32, size: u32, access: CtxAccess) -> CtxField {
     CtxField { name, off, size, access }
 }

@@ -18,7 +18,7 @@ pub use iter::{ITER_TEXT_MAX, IterContext, IterOut, read_iter};
 pub use packet_load::packet_load;
 pub use raw::RawTracepointContext;
 pub use seq_file::SeqFile;
-pub use skb::{SkbContext, SkbFields, SkbSock, SkbStart};
+pub use skb::{SkbContext, SkbFields, SkbStart};
 pub use test_run::{
     BPF_F_TEST_RUN_ON_CPU, BPF_F_TEST_SKB_CHECKSUM_COMPLETE, BPF_F_TEST_XDP_LIVE_FRAMES, TestRun,
     TestRunError, TestRunOut, test_run,

@@ -4,6 +4,8 @@ use super::FlowKeys;
 use super::layout;
 use crate::Linux;
 use crate::net::{self, Checksum, ClonedPacket, Redirect, SkBuff, eth};
+use crate::world::Socket;
+use crate::world::socket::{AF_INET, AF_INET6};
 use mimic_abi::{Errno, Packet, ProgType, Size};
 use mimic_vm::memory::{Access, Layout, Region};
 use mimic_vm::{Context, ContextError, Setup};
@@ -67,43 +69,6 @@ pub struct SkbFields {
     pub gso_type: u32,
 }
 
-/// The socket of a packet, as `__sk_buff` and `struct bpf_sock` show it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SkbSock {
-    /// `AF_INET` (2), `AF_INET6` (10), or 0.
-    pub family: u32,
-    /// `SOCK_*`.
-    pub sock_type: u32,
-    /// `IPPROTO_*`.
-    pub protocol: u32,
-    /// Device that it is bound to.
-    pub bound_dev_if: u32,
-    /// Its packets' mark.
-    pub mark: u32,
-    /// Its packets' priority.
-    pub priority: u32,
-    /// Local IPv4 address.
-    pub local_ip4: [u8; 4],
-    /// Remote IPv4 address.
-    pub remote_ip4: [u8; 4],
-    /// Local IPv6 address.
-    pub local_ip6: [u8; 16],
-    /// Remote IPv6 address.
-    pub remote_ip6: [u8; 16],
-    /// Local port.
-    pub local_port: u16,
-    /// Remote port.
-    pub remote_port: u16,
-    /// `BPF_TCP_*`.
-    pub state: u32,
-    /// Receive queue, -1 for none.
-    pub rx_queue: i32,
-    /// What `bpf_get_socket_cookie` answers; 0 lets the world draw one.
-    pub cookie: u64,
-    /// The owner.
-    pub uid: u32,
-}
-
 /// A packet for a program that sees socket buffers. It can be run again and again; each run begins with `frame` and `fields`.
 #[derive(Debug)]
 pub struct SkbContext {
@@ -117,8 +82,8 @@ pub struct SkbContext {
     pub start: SkbStart,
     /// Bytes that pointers reach at first; helpers reach all. None: all of them.
     pub linear_len: Option<u32>,
-    /// Its socket.
-    pub sock: Option<SkbSock>,
+    /// Its socket. It is in the world while programs run; a cookie of 0 is drawn at the first run.
+    pub sock: Option<Socket>,
     /// What is known of its checksum.
     pub checksum: Checksum,
     /// The keys that a flow dissector begins with. None: those that the kernel gives it, the network header's offset and the protocol.
@@ -135,12 +100,6 @@ pub struct SkbContext {
     /// The next run goes on with the packet as the last one left it.
     pub(crate) go_on: bool,
 }
-
-/// The kernel's numbers for address families.
-const AF_INET: u32 = 2;
-const AF_INET6: u32 = 10;
-/// `TCP_CLOSE`, the state of a new socket.
-const STATE_CLOSE: u32 = 7;
 
 impl SkbContext {
     /// The most clones that one run may send.
@@ -299,14 +258,15 @@ impl SkbContext {
         if self.link_len < eth::ETH_HLEN {
             return eth::PACKET_HOST;
         }
-        let device =
-            setup.emulator::<Linux>().and_then(|linux| linux.world().devices.by_index(self.fields.ifindex));
+        let device = setup
+            .emulator::<Linux>()
+            .and_then(|linux| linux.world().net.devices.by_index(self.fields.ifindex));
         let (addr, broadcast) = device.map_or(([0; 6], [0; 6]), |device| (device.addr, device.broadcast));
         eth::packet_type(&self.frame, addr, broadcast)
     }
 
     /// Writes what programs can read and the buffer does not know.
-    fn write_fields(&self, setup: &mut Setup<'_>, buff: &SkBuff) -> Result<(), ContextError> {
+    fn write_fields(&mut self, setup: &mut Setup<'_>, buff: &SkBuff) -> Result<(), ContextError> {
         let (md, fields) = (&buff.md, &self.fields);
         md.fill(0, layout::SK_BUFF_LEN, 0);
         for (off, value) in [
@@ -327,11 +287,16 @@ impl SkbContext {
         }
         md.store(152, Size::Dw, fields.tstamp);
         md.store(184, Size::Dw, fields.hwtstamp);
-        if let Some(sock) = &self.sock {
+        if let Some(sock) = &mut self.sock {
             let region = setup.region("socket", layout::SOCK_LEN, Layout::Fields(layout::SOCK))?;
-            sock.write(&region);
-            sock.write_to_skb(md);
+            write_sock(sock, md);
             md.store(168, Size::Dw, region.base());
+            if let Some(linux) = setup.emulator::<Linux>() {
+                if sock.cookie == 0 {
+                    sock.cookie = linux.draw_cookie();
+                }
+                linux.adopt_socket(&region, sock.clone());
+            }
         }
         Ok(())
     }
@@ -364,63 +329,37 @@ impl SkbContext {
     }
 }
 
-impl SkbSock {
-    /// The socket that test-run gives to a packet: unbound, with the packet's addresses as its own.
-    pub fn of_test_run(protocol: u16, network: &[u8]) -> SkbSock {
-        let mut sock = SkbSock { state: STATE_CLOSE, rx_queue: -1, ..SkbSock::default() };
-        let addr4 = |at: usize| network.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-        let addr6 = |at: usize| network.get(at..at + 16).and_then(|bytes| bytes.try_into().ok());
-        match protocol {
-            eth::ETH_P_IP => {
-                sock.family = AF_INET;
-                (sock.local_ip4, sock.remote_ip4) =
-                    (addr4(12).unwrap_or_default(), addr4(16).unwrap_or_default());
-            }
-            eth::ETH_P_IPV6 => {
-                sock.family = AF_INET6;
-                (sock.local_ip6, sock.remote_ip6) =
-                    (addr6(8).unwrap_or_default(), addr6(24).unwrap_or_default());
-            }
-            _ => {}
+/// The socket that test-run gives to a packet: unbound, with the packet's addresses as its own.
+pub(super) fn sock_of_test_run(protocol: u16, network: &[u8]) -> Socket {
+    let mut sock = Socket::default();
+    let addr4 = |at: usize| network.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+    let addr6 = |at: usize| network.get(at..at + 16).and_then(|bytes| bytes.try_into().ok());
+    match protocol {
+        eth::ETH_P_IP => {
+            sock.family = AF_INET;
+            (sock.local_ip4, sock.remote_ip4) =
+                (addr4(12).unwrap_or_default(), addr4(16).unwrap_or_default());
         }
-        sock
-    }
-
-    /// Writes it as `struct bpf_sock`.
-    fn write(&self, region: &Arc<Region>) {
-        for (off, value) in [
-            (0, self.bound_dev_if),
-            (4, self.family),
-            (8, self.sock_type),
-            (12, self.protocol),
-            (16, self.mark),
-            (20, self.priority),
-            (44, u32::from(self.local_port)),
-            (72, self.state),
-            (76, self.rx_queue as u32),
-        ] {
-            region.store(off, Size::W, value.into());
+        eth::ETH_P_IPV6 => {
+            sock.family = AF_INET6;
+            (sock.local_ip6, sock.remote_ip6) = (addr6(8).unwrap_or_default(), addr6(24).unwrap_or_default());
         }
-        region.write(24, &self.local_ip4);
-        region.write(28, &self.local_ip6);
-        let [hi, lo] = self.remote_port.to_be_bytes();
-        region.write(48, &[hi, lo, 0, 0]);
-        region.write(52, &self.remote_ip4);
-        region.write(56, &self.remote_ip6);
+        _ => {}
     }
+    sock
+}
 
-    /// Writes the fields of `__sk_buff` that are the socket's.
-    fn write_to_skb(&self, md: &Arc<Region>) {
-        md.store(88, Size::W, self.family.into());
-        md.write(92, &self.remote_ip4);
-        md.write(96, &self.local_ip4);
-        md.write(100, &self.remote_ip6);
-        md.write(116, &self.local_ip6);
-        // In network order, in the word's last two bytes whatever the byte order.
-        let [hi, lo] = self.remote_port.to_be_bytes();
-        md.write(132, &[0, 0, hi, lo]);
-        md.store(136, Size::W, self.local_port.into());
-    }
+/// Writes the fields of `__sk_buff` that are the socket's.
+fn write_sock(sock: &Socket, md: &Arc<Region>) {
+    md.store(88, Size::W, sock.family.into());
+    md.write(92, &sock.remote_ip4);
+    md.write(96, &sock.local_ip4);
+    md.write(100, &sock.remote_ip6);
+    md.write(116, &sock.local_ip6);
+    // In network order, in the word's last two bytes whatever the byte order.
+    let [hi, lo] = sock.remote_port.to_be_bytes();
+    md.write(132, &[0, 0, hi, lo]);
+    md.store(136, Size::W, sock.local_port.into());
 }
 
 impl Context for SkbContext {

@@ -1,19 +1,33 @@
 //! `World`: what programs see around them: clock, random numbers, CPUs, tasks, trace output. A value that a test states.
 //!
-//! Plain data. What changes while programs run (the clock, the trace buffer, timers) is [`crate::Linux`]'s, which begins as the world says.
+//! **Plain data: no pointers, no locks; things refer to each other by id.** What changes while programs run (the clock, the trace buffer,
+//! tasks, sockets) is [`crate::Linux`]'s, which begins as the world says: [`Live`] tables.
 
+mod cgroup;
 mod clock;
+mod device;
+mod file;
+mod live;
+mod net;
 mod random;
+pub mod socket;
+mod tables;
 mod task;
 mod trace;
 
+pub use cgroup::{CGROUP_ROOT, Cgroup};
 pub use clock::{Clock, ClockMode, ClockSpec};
+pub use device::{Device, Devices};
+pub use file::{File, Inode};
+pub use live::Live;
+pub use net::{Connection, Neighbour, Net, Route, RouteKind};
 pub(crate) use random::Random;
-pub use task::{PidNs, Task};
+pub use socket::{Reuse, Socket, Tcp};
+pub(crate) use tables::Tables;
+pub use task::{PidNs, Task, UserArea};
 pub use trace::{Trace, TraceLimits, TraceLine};
 
-use crate::net::Devices;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 /// The world at the start.
 ///
@@ -31,14 +45,38 @@ pub struct World {
     pub seed: u64,
     /// The NUMA node of each CPU, by CPU number. CPUs beyond the list are on node 0.
     pub numa_nodes: Vec<u32>,
-    /// The task that each CPU runs, by CPU number. CPUs beyond the list run the last of it, or [`Task::default`].
+    /// The tasks, each with its own pid. If there is none, there is [`Task::default`].
     pub tasks: Vec<Task>,
-    /// The network devices.
-    pub devices: Devices,
+    /// The pids of the tasks that CPUs run, by CPU number; CPUs beyond the list run the last of it. Empty: as if it were the pids of
+    /// `tasks`.
+    pub current: Vec<u32>,
+    /// The control groups of version 2. The root is there without being stated.
+    pub cgroups: Vec<Cgroup>,
+    /// The network.
+    pub net: Net,
+    /// Inodes that are known.
+    pub inodes: Vec<Inode>,
+    /// Files: those that tasks have open, run, or have mapped.
+    pub files: Vec<File>,
+    /// Sysctls, by name with slashes, as below `/proc/sys`: `net/ipv4/ip_forward`. Without newlines at their ends.
+    pub sysctls: BTreeMap<String, String>,
+    /// The kernel's symbols and their addresses, as in `/proc/kallsyms`.
+    pub ksyms: Vec<Ksym>,
+    /// The kernel's per-CPU variables: the bytes of each CPU, by name. CPUs beyond the list have zeros.
+    pub percpu: BTreeMap<String, Vec<Vec<u8>>>,
     /// How the program was attached.
     pub attach: Attach,
     /// How much trace output is kept.
     pub trace: TraceLimits,
+}
+
+/// A symbol of the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ksym {
+    /// Its address.
+    pub addr: u64,
+    /// Its name.
+    pub name: String,
 }
 
 /// How a program was attached, as far as it can ask.
@@ -59,13 +97,5 @@ impl World {
     /// The NUMA node of a CPU.
     pub fn numa_node(&self, cpu: u32) -> u32 {
         self.numa_nodes.get(cpu as usize).copied().unwrap_or(0)
-    }
-
-    /// The tasks that CPUs run; at least one.
-    pub(crate) fn current_tasks(&self) -> Vec<Arc<Task>> {
-        if self.tasks.is_empty() {
-            return vec![Arc::default()];
-        }
-        self.tasks.iter().cloned().map(Arc::new).collect()
     }
 }

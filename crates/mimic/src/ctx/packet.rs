@@ -2,8 +2,9 @@
 
 use super::reader::{At, CtxError};
 use super::{base64, flow_keys};
+use mimic_linux::Socket;
 use mimic_linux::net::{HEADROOM, PAGE_LEN};
-use mimic_linux::progs::{FlowKeys, SkbContext, SkbFields, SkbSock, XdpContext};
+use mimic_linux::progs::{FlowKeys, SkbContext, SkbFields, XdpContext};
 use serde_json::{Map, Value, json};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -109,7 +110,7 @@ pub struct SkBuffCtx {
     /// The frame.
     pub packet: Vec<u8>,
     /// Its socket; local addresses are the source's.
-    pub sock: Option<SkbSock>,
+    pub sock: Option<Socket>,
     /// The fields of `__sk_buff`, and the device.
     pub fields: SkbFields,
     /// The keys that a flow dissector begins with.
@@ -285,7 +286,7 @@ impl SkBuffCtx {
     }
 }
 
-fn read_sock(at: &At<'_>) -> Result<SkbSock, CtxError> {
+fn read_sock(at: &At<'_>) -> Result<Socket, CtxError> {
     at.object()?;
     let v4 = |key: &str| -> Result<[u8; 4], CtxError> {
         let Some(at) = at.get(key) else { return Ok([0; 4]) };
@@ -299,7 +300,7 @@ fn read_sock(at: &At<'_>) -> Result<SkbSock, CtxError> {
         let addr = if text.is_empty() { Ok(Ipv6Addr::UNSPECIFIED) } else { text.parse::<Ipv6Addr>() };
         addr.map(|addr| addr.octets()).map_err(|_| at.error(format!("{text:?} is no IPv6 address")))
     };
-    Ok(SkbSock {
+    Ok(Socket {
         bound_dev_if: at.int_or("boundDevIF", 0)?,
         family: at.int_or("family", 0)?,
         sock_type: at.int_or("sockType", 0)?,
@@ -314,11 +315,11 @@ fn read_sock(at: &At<'_>) -> Result<SkbSock, CtxError> {
         local_ip6: v6("srcIP6")?,
         remote_ip6: v6("dstIP6")?,
         rx_queue: at.int_or("rxQueueMapping", -1)?,
-        ..SkbSock::default()
+        ..Socket::default()
     })
 }
 
-fn write_sock(sock: &SkbSock) -> Value {
+fn write_sock(sock: &Socket) -> Value {
     json!({
         "boundDevIF": sock.bound_dev_if, "family": sock.family, "sockType": sock.sock_type, "protocol": sock.protocol,
         "mark": sock.mark, "priority": sock.priority, "srcPort": sock.local_port, "dstPort": sock.remote_port,

@@ -1,8 +1,7 @@
 //! The `emulator` key of a context: the world that the program sees around it.
 
 use super::reader::{At, Bounded, CtxError};
-use mimic_linux::net::Device;
-use mimic_linux::{ClockMode, Task, World};
+use mimic_linux::{Cgroup, ClockMode, Device, Task, World};
 use serde_json::{Value, json};
 
 /// Reads a world: what is not said is as in the default world, and keys that are not known mean nothing.
@@ -30,7 +29,10 @@ pub(super) fn read(at: &At<'_>) -> Result<World, CtxError> {
         world.numa_nodes = nodes.list()?.iter().map(At::int).collect::<Result<_, _>>()?;
     }
     if let Some(tasks) = at.get("tasks") {
-        world.tasks = tasks.list()?.iter().map(task).collect::<Result<_, _>>()?;
+        for at in tasks.list()? {
+            let task = task(&at, &mut world.cgroups)?;
+            world.tasks.push(task);
+        }
     }
     if let Some(attach) = at.get("attach") {
         attach.object()?;
@@ -40,8 +42,8 @@ pub(super) fn read(at: &At<'_>) -> Result<World, CtxError> {
     if let Some(devices) = at.get("devices") {
         for at in devices.list()? {
             let device = device(&at)?;
-            world.devices.0.retain(|known| known.ifindex != device.ifindex);
-            world.devices.0.push(device);
+            world.net.devices.0.retain(|known| known.ifindex != device.ifindex);
+            world.net.devices.0.push(device);
         }
     }
     Ok(world)
@@ -54,7 +56,7 @@ fn set<T: TryFrom<i128> + Bounded>(at: &At<'_>, key: &str, to: &mut T) -> Result
     Ok(())
 }
 
-fn task(at: &At<'_>) -> Result<Task, CtxError> {
+fn task(at: &At<'_>, cgroups: &mut Vec<Cgroup>) -> Result<Task, CtxError> {
     at.object()?;
     let mut task = Task::default();
     set(at, "pid", &mut task.pid)?;
@@ -65,8 +67,17 @@ fn task(at: &At<'_>) -> Result<Task, CtxError> {
     if let Some(comm) = at.get("comm") {
         task.comm = comm.text()?.into();
     }
+    set(at, "ppid", &mut task.ppid)?;
+    set(at, "cgroup", &mut task.cgroup)?;
     if let Some(ids) = at.get("cgroup_ids") {
-        task.cgroup_ids = ids.list()?.iter().map(At::int).collect::<Result<_, _>>()?;
+        // From the root down: a branch of the tree without names.
+        let ids: Vec<u64> = ids.list()?.iter().map(At::int).collect::<Result<_, _>>()?;
+        for (at, id) in ids.iter().enumerate() {
+            let parent = at.checked_sub(1).map_or(0, |at| ids[at]);
+            cgroups.retain(|known| known.id != *id);
+            cgroups.push(Cgroup::child(*id, parent, ""));
+        }
+        task.cgroup = ids.last().copied().unwrap_or(task.cgroup);
     }
     Ok(task)
 }

@@ -6,7 +6,9 @@ use super::{
 };
 use crate::Linux;
 use crate::net::{self, Checksum, csum_fold, csum_partial, eth};
-use crate::progs::{SkbContext, SkbFields, SkbSock, SkbStart, layout};
+use crate::progs::skb::sock_of_test_run;
+use crate::progs::{SkbContext, SkbFields, SkbStart, layout};
+use crate::world::{CGROUP_ROOT, Socket};
 use mimic_abi::{ByteOrder, Errno, ProgType};
 use mimic_vm::Process;
 
@@ -48,7 +50,9 @@ pub(super) fn test_run(
     if network.len() < header_len as usize {
         return refuse(Errno::EINVAL, "the packet ends inside its network header");
     }
-    context.sock = Some(SkbSock::of_test_run(protocol, network));
+    let linux = process.vm().emulator_as::<Linux>();
+    let cgroup = linux.map_or(CGROUP_ROOT, |linux| linux.task(process.cpu()).cgroup);
+    context.sock = Some(Socket { cgroup, ..sock_of_test_run(protocol, network) });
     // The kernel fills the length in only when it reads a context.
     context.fields.wire_len = Some(0);
     if let Some(ctx) = &ctx {
@@ -59,7 +63,9 @@ pub(super) fn test_run(
     if complete {
         context.checksum = Checksum::Complete(csum_partial(network, 0, order));
     }
-    let mut out = repeat(process, &mut context, run, |context| context.go_on = true)?;
+    let out = repeat(process, &mut context, run, |context| context.go_on = true);
+    drop_socket(process, &context);
+    let mut out = out?;
     if complete && !checksum_holds(&context, order) {
         return refuse(Errno::EBADMSG, "the packet's sum is no longer that of its bytes");
     }
@@ -74,6 +80,13 @@ pub(super) fn test_run(
     Ok(out)
 }
 
+/// The socket goes with the test-run, and what programs stored with it.
+fn drop_socket(process: &Process, context: &SkbContext) {
+    if let (Some(sock), Some(linux)) = (&context.sock, process.vm().emulator_as::<Linux>()) {
+        linux.remove_socket(sock.cookie);
+    }
+}
+
 /// Finds the device that the context names: `lo` unless it is another.
 fn check_device(
     process: &Process,
@@ -84,7 +97,7 @@ fn check_device(
     let ifindex = ctx.map_or(0, |ctx| number(ctx, 40, 4, order)) as u32;
     if ifindex > 1 {
         let linux = process.vm().emulator_as::<Linux>();
-        if linux.is_none_or(|linux| linux.world().devices.by_index(ifindex).is_none()) {
+        if linux.is_none_or(|linux| linux.world().net.devices.by_index(ifindex).is_none()) {
             return refuse(Errno::ENODEV, &format!("there is no device {ifindex}"));
         }
         context.fields.ifindex = ifindex;

@@ -97,7 +97,7 @@ fn convert_in(
         return Ok(());
     }
     let linux = process.vm().emulator_as::<Linux>();
-    let Some(device) = linux.and_then(|linux| linux.world().devices.by_index(ingress)) else {
+    let Some(device) = linux.and_then(|linux| linux.world().net.devices.by_index(ingress)) else {
         return refuse(Errno::ENODEV, &format!("there is no device {ingress}"));
     };
     if queue >= device.rx_queues {

@@ -1,5 +1,7 @@
 //! `Device`: a network device of the world, as far as programs see it.
 
+use std::net::IpAddr;
+
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -19,6 +21,12 @@ pub struct Device {
     pub up: bool,
     /// Receive queues.
     pub rx_queues: u32,
+    /// The addresses that it has, each with the bits of its network.
+    pub addrs: Vec<(IpAddr, u8)>,
+    /// The device that it is part of (a bridge, a bond, a VRF), by index; 0 for none.
+    pub master: u32,
+    /// It forwards packets (`net.ipv4.conf.*.forwarding`, and of IPv6).
+    pub forwarding: bool,
 }
 
 impl Device {
@@ -33,6 +41,9 @@ impl Device {
             broadcast: [0; 6],
             up: false,
             rx_queues: 1,
+            addrs: Vec::new(),
+            master: 0,
+            forwarding: false,
         }
     }
 
@@ -48,6 +59,9 @@ impl Device {
             broadcast: [0xff; 6],
             up: true,
             rx_queues: 1,
+            addrs: Vec::new(),
+            master: 0,
+            forwarding: false,
         }
     }
 }

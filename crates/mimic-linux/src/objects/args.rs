@@ -1,0 +1,153 @@
+//! Objects as helpers take and give them: an argument's address becomes the world's thing, a thing becomes the address in r0.
+
+use super::refs::acquire;
+use super::registry::Maker;
+use super::{ObjectError, ObjectKey, View};
+use crate::Linux;
+use crate::world::{Cgroup, Socket, Task};
+use core::sync::atomic::Ordering;
+use mimic_vm::{Call, HelperResult, Memory, Region, Trap};
+use std::sync::Arc;
+
+/// r0 of a helper that gives an object: its address. What the world does not have is NULL.
+pub(crate) fn give(call: &mut Call<'_>, key: ObjectKey, view: View) -> HelperResult {
+    let memory = call.view().memory().clone();
+    let addr = match Linux::of(call).object(&memory, key, view) {
+        Ok(addr) => addr,
+        Err(ObjectError::Missing(_)) => return Ok(0),
+        Err(error) => return Err(call.unsupported(error.to_string())),
+    };
+    call.memory_changed();
+    Ok(addr)
+}
+
+/// The same for helpers that give a reference, which the program has to give back.
+pub(crate) fn give_acquired(call: &mut Call<'_>, key: ObjectKey, view: View) -> HelperResult {
+    let addr = give(call, key, view)?;
+    if addr != 0 {
+        acquire(call, key)?;
+    }
+    Ok(addr)
+}
+
+/// The task that an argument points at.
+pub(crate) fn task_at(call: &Call<'_>, addr: u64) -> Result<Arc<Task>, Trap> {
+    let linux = Linux::of(call);
+    let task = match linux.objects.at(addr) {
+        Some((ObjectKey::Task(pid), _, 0)) => linux.tables.tasks.get(pid),
+        _ => None,
+    };
+    task.ok_or_else(|| no_object(call, addr, "task"))
+}
+
+/// The control group that an argument points at.
+pub(crate) fn cgroup_at(call: &Call<'_>, addr: u64) -> Result<Arc<Cgroup>, Trap> {
+    let linux = Linux::of(call);
+    let cgroup = match linux.objects.at(addr) {
+        Some((ObjectKey::Cgroup(id), _, 0)) => linux.tables.cgroups.get(id),
+        _ => None,
+    };
+    cgroup.ok_or_else(|| no_object(call, addr, "control group"))
+}
+
+/// The socket that an argument points at, in any view.
+pub(crate) fn socket_at(call: &Call<'_>, addr: u64) -> Result<Arc<Socket>, Trap> {
+    let linux = Linux::of(call);
+    let socket = match linux.objects.at(addr) {
+        Some((ObjectKey::Socket(cookie), _, 0)) => linux.tables.sockets.get(cookie),
+        _ => None,
+    };
+    socket.ok_or_else(|| no_object(call, addr, "socket"))
+}
+
+fn no_object(call: &Call<'_>, addr: u64, what: &str) -> Trap {
+    call.bad_argument(format!("{addr:#x} is no {what} of the world"))
+}
+
+impl Linux {
+    /// The address of a thing's view in guest memory. It is made if need be, with all that it points at.
+    pub fn object(&self, memory: &Arc<Memory>, key: ObjectKey, view: View) -> Result<u64, ObjectError> {
+        self.objects.get(memory, &self.maker(), key, view)
+    }
+
+    /// The thing of the world that an address is, and how it looks there; none if it is not the start of one.
+    pub fn object_at(&self, addr: u64) -> Option<(ObjectKey, View)> {
+        self.objects.at(addr).filter(|(_, _, off)| *off == 0).map(|(key, view, _)| (key, view))
+    }
+
+    /// Changes a socket, and what programs see of it. None if there is none of this cookie.
+    pub fn change_socket<R>(&self, cookie: u64, change: impl FnOnce(&mut Socket) -> R) -> Option<R> {
+        let result = self.tables.sockets.change(cookie, change)?;
+        self.objects.refresh(&self.maker(), ObjectKey::Socket(cookie));
+        Some(result)
+    }
+
+    /// Changes a task, and what programs see of it. None if there is none of this pid.
+    pub fn change_task<R>(&self, pid: u32, change: impl FnOnce(&mut Task) -> R) -> Option<R> {
+        let result = self.tables.tasks.change(pid, change)?;
+        self.task_changed(pid);
+        Some(result)
+    }
+
+    /// Adds a task, or puts it in the place of the one of its pid.
+    pub fn add_task(&self, task: Task) {
+        let pid = task.pid;
+        self.tables.tasks.set(pid, Arc::new(task));
+        self.task_changed(pid);
+    }
+
+    /// Adds a socket, or puts it in the place of the one of its cookie; answers the cookie, which is drawn if it is 0.
+    pub fn add_socket(&self, mut socket: Socket) -> u64 {
+        if socket.cookie == 0 {
+            socket.cookie = self.draw_cookie();
+        }
+        let cookie = socket.cookie;
+        self.tables.sockets.set(cookie, Arc::new(socket));
+        self.objects.refresh(&self.maker(), ObjectKey::Socket(cookie));
+        cookie
+    }
+
+    /// Takes a socket out of the world.
+    pub fn remove_socket(&self, cookie: u64) -> Option<Arc<Socket>> {
+        let socket = self.tables.sockets.remove(cookie)?;
+        self.gone(ObjectKey::Socket(cookie));
+        Some(socket)
+    }
+
+    /// Takes a task out of the world.
+    pub fn remove_task(&self, pid: u32) -> Option<Arc<Task>> {
+        let task = self.tables.tasks.remove(pid)?;
+        [ObjectKey::Task(pid), ObjectKey::Cred(pid)].into_iter().for_each(|key| self.gone(key));
+        Some(task)
+    }
+
+    /// Adds a socket that a context brings, whose `struct bpf_sock` is the context's region. What the region was before is gone.
+    pub(crate) fn adopt_socket(&self, region: &Arc<Region>, socket: Socket) {
+        let key = ObjectKey::Socket(socket.cookie);
+        self.tables.sockets.set(socket.cookie, Arc::new(socket));
+        if let Some(ObjectKey::Socket(old)) = self.objects.adopt(&self.maker(), region, key) {
+            self.tables.sockets.remove(old);
+        }
+    }
+
+    /// A cookie that no socket has had. They repeat from run to run of the world.
+    pub(crate) fn draw_cookie(&self) -> u64 {
+        const FIRST: u64 = 1 << 20;
+        FIRST + self.cookies.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn task_changed(&self, pid: u32) {
+        let maker = self.maker();
+        for key in [ObjectKey::Task(pid), ObjectKey::Cred(pid), ObjectKey::NsProxy(pid)] {
+            self.objects.refresh(&maker, key);
+        }
+    }
+
+    fn gone(&self, key: ObjectKey) {
+        self.objects.forget(key);
+    }
+
+    fn maker(&self) -> Maker<'_> {
+        Maker { btf: self.btf().map(|btf| &**btf), tables: &self.tables, world: self.world() }
+    }
+}

@@ -1,0 +1,192 @@
+//! `Objects`: the registry: which thing an address is, and where a thing's views are.
+
+use super::path::{Paths, struct_len};
+use super::{Fields, OBJECTS_MAX, ObjectError, ObjectKey, View, has_view, socket};
+use crate::progs::layout;
+use crate::world::{Tables, World};
+use mimic_abi::btf::Btf;
+use mimic_vm::memory::{Access, Layout};
+use mimic_vm::{Memory, Region};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// The longest structure that is made, in bytes.
+const LEN_MAX: u32 = 1 << 20;
+
+/// What objects are made from.
+pub(super) struct Maker<'a> {
+    pub(super) btf: Option<&'a Btf>,
+    pub(super) tables: &'a Tables,
+    pub(super) world: &'a World,
+}
+
+/// All objects in guest memory.
+#[derive(Default)]
+pub(crate) struct Objects(Mutex<Registry>);
+
+#[derive(Default)]
+pub(super) struct Registry {
+    by_addr: BTreeMap<u64, Entry>,
+    by_key: HashMap<(ObjectKey, View), u64>,
+    /// Made, and not filled yet.
+    unfilled: Vec<u64>,
+    /// Where objects are made: the memory of the first that was asked for.
+    memory: Option<Arc<Memory>>,
+    pub(super) paths: Paths,
+}
+
+/// An object.
+struct Entry {
+    key: ObjectKey,
+    view: View,
+    type_name: &'static str,
+    len: u32,
+    region: Weak<Region>,
+    /// Keeps the region, unless it is a context's.
+    _own: Option<Arc<Region>>,
+}
+
+impl Objects {
+    /// The address of a thing's view, made if need be with all that it points at.
+    pub(super) fn get(
+        &self,
+        memory: &Arc<Memory>,
+        maker: &Maker<'_>,
+        key: ObjectKey,
+        view: View,
+    ) -> Result<u64, ObjectError> {
+        let mut registry = self.lock();
+        registry.memory.get_or_insert_with(|| memory.clone());
+        let addr = registry.get(maker, key, view)?;
+        registry.fill_all(maker);
+        Ok(addr)
+    }
+
+    /// The thing whose view an address lies in, the view, and where in it, in bytes.
+    pub(crate) fn at(&self, addr: u64) -> Option<(ObjectKey, View, u32)> {
+        let registry = self.lock();
+        let (base, entry) = registry.by_addr.range(..=addr).next_back()?;
+        let off = addr - base;
+        (off < u64::from(entry.len) && entry.region.strong_count() > 0)
+            .then_some((entry.key, entry.view, off as u32))
+    }
+
+    /// Brings the views of a thing that changed up to date.
+    pub(super) fn refresh(&self, maker: &Maker<'_>, key: ObjectKey) {
+        let mut registry = self.lock();
+        for view in [View::Kernel, View::Sock, View::TcpSock] {
+            if let Some(addr) = registry.by_key.get(&(key, view)).copied() {
+                registry.unfilled.push(addr);
+            }
+        }
+        registry.fill_all(maker);
+    }
+
+    /// Says that a context's region is the `struct bpf_sock` of a socket, from now on.
+    /// Answers what it was before, if it is that no more.
+    pub(super) fn adopt(&self, maker: &Maker<'_>, region: &Arc<Region>, key: ObjectKey) -> Option<ObjectKey> {
+        let mut registry = self.lock();
+        registry.memory.get_or_insert_with(|| region.memory().clone());
+        let addr = region.base();
+        let old = registry.by_addr.get(&addr).map(|old| (old.key, old.view)).filter(|old| old.0 != key);
+        if let Some(old) = old {
+            registry.by_key.remove(&old);
+        }
+        let (view, len) = (View::Sock, layout::SOCK_LEN);
+        let entry =
+            Entry { key, view, type_name: "bpf_sock", len, region: Arc::downgrade(region), _own: None };
+        registry.by_addr.insert(addr, entry);
+        registry.by_key.insert((key, view), addr);
+        registry.unfilled.push(addr);
+        registry.fill_all(maker);
+        old.map(|(key, _)| key)
+    }
+
+    /// A thing is gone: its views stay as they are for programs that hold them, but are nothing any more.
+    pub(super) fn forget(&self, key: ObjectKey) {
+        let mut registry = self.lock();
+        for view in [View::Kernel, View::Sock, View::TcpSock] {
+            if let Some(addr) = registry.by_key.remove(&(key, view)) {
+                registry.by_addr.remove(&addr);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registry {
+    /// The address of a kernel view, for a pointer to it; 0 if there is none.
+    pub(super) fn address(&mut self, maker: &Maker<'_>, key: ObjectKey) -> u64 {
+        self.get(maker, key, View::Kernel).unwrap_or(0)
+    }
+
+    fn get(&mut self, maker: &Maker<'_>, key: ObjectKey, view: View) -> Result<u64, ObjectError> {
+        match self.by_key.get(&(key, view)) {
+            Some(addr) => Ok(*addr),
+            None => self.make(maker, key, view),
+        }
+    }
+
+    fn make(&mut self, maker: &Maker<'_>, key: ObjectKey, view: View) -> Result<u64, ObjectError> {
+        if !exists(maker, key, view) {
+            return Err(ObjectError::Missing(key));
+        }
+        if self.by_addr.len() >= OBJECTS_MAX {
+            return Err(ObjectError::TooMany);
+        }
+        let (type_name, len, layout) = match view {
+            View::Sock => ("bpf_sock", layout::SOCK_LEN, Layout::Fields(layout::SOCK)),
+            View::TcpSock => ("bpf_tcp_sock", layout::TCP_SOCK_LEN, Layout::Fields(layout::TCP_SOCK)),
+            View::Kernel => {
+                let name = key.type_name(maker.tables);
+                let len = maker.btf.and_then(|btf| struct_len(btf, name));
+                let len = len.and_then(|len| len.checked_add(key.extra_len(maker.tables)));
+                let len = len.filter(|len| *len <= LEN_MAX).ok_or(ObjectError::NoType(name))?;
+                (name, len, Layout::Bytes(Access::Read))
+            }
+        };
+        let memory = self.memory.as_ref().ok_or(ObjectError::NoType(type_name))?;
+        let region = Arc::new(memory.allocate(type_name, len, layout)?);
+        let addr = region.base();
+        let entry = Entry { key, view, type_name, len, region: Arc::downgrade(&region), _own: Some(region) };
+        self.by_addr.insert(addr, entry);
+        self.by_key.insert((key, view), addr);
+        self.unfilled.push(addr);
+        Ok(addr)
+    }
+
+    /// Fills what was made, and what that points at, until all is there.
+    fn fill_all(&mut self, maker: &Maker<'_>) {
+        while let Some(addr) = self.unfilled.pop() {
+            let Some(entry) = self.by_addr.get(&addr) else { continue };
+            let Some(region) = entry.region.upgrade() else { continue };
+            let (key, type_name, len) = (entry.key, entry.type_name, entry.len);
+            match entry.view {
+                View::Kernel => {
+                    let struct_len = maker.btf.and_then(|btf| struct_len(btf, type_name)).unwrap_or(len);
+                    key.fill(&mut Fields { registry: self, maker, region, type_name, len, struct_len });
+                }
+                View::Sock => socket::write_sock(maker.tables, &region, key),
+                View::TcpSock => socket::write_tcp_sock(maker.tables, &region, key),
+            }
+        }
+    }
+}
+
+/// Whether the world has the thing, and the thing the view.
+fn exists(maker: &Maker<'_>, key: ObjectKey, view: View) -> bool {
+    let tables = maker.tables;
+    match key {
+        ObjectKey::Task(pid) | ObjectKey::Cred(pid) | ObjectKey::NsProxy(pid) => tables.tasks.has(pid),
+        ObjectKey::Mm(tgid) => tables.tasks.find(|task| task.tgid == tgid && task.has_mm()).is_some(),
+        ObjectKey::CssSet(id) | ObjectKey::Cgroup(id) | ObjectKey::Kernfs(id) => tables.cgroups.has(id),
+        ObjectKey::PidNs(_) | ObjectKey::Net => true,
+        ObjectKey::Socket(cookie) => tables.sockets.get(cookie).is_some_and(|socket| has_view(&socket, view)),
+        ObjectKey::Device(ifindex) => maker.world.net.devices.by_index(ifindex).is_some(),
+        ObjectKey::File(id) | ObjectKey::Dentry(id) => tables.files.has(id),
+        ObjectKey::Inode(ino) => tables.inodes.has(ino),
+    }
+}

@@ -1,0 +1,72 @@
+//! `Tables`: the world's things as they are now.
+
+use super::cgroup::ancestry;
+use super::{Cgroup, File, Inode, Live, Socket, Task, World};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Everything of the world that changes while programs run and has an id.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) tasks: Live<u32, Task>,
+    /// The pids of what CPUs run, by CPU number; never empty.
+    pub(crate) current: RwLock<Vec<u32>>,
+    pub(crate) cgroups: Live<u64, Cgroup>,
+    pub(crate) sockets: Live<u64, Socket>,
+    pub(crate) inodes: Live<u64, Inode>,
+    pub(crate) files: Live<u32, File>,
+}
+
+impl Tables {
+    pub(crate) fn new(world: &World) -> Tables {
+        let tasks = if world.tasks.is_empty() { vec![Task::default()] } else { world.tasks.clone() };
+        let current = match world.current.as_slice() {
+            [] => tasks.iter().map(|task| task.pid).collect(),
+            pids => pids.to_vec(),
+        };
+        let tasks = Live::new(tasks.into_iter().map(|task| (task.pid, task)));
+        let cgroups = core::iter::once(Cgroup::root()).chain(world.cgroups.iter().cloned());
+        let sockets = world.net.sockets.iter().enumerate().map(|(at, socket)| {
+            // Below those that are drawn later.
+            let cookie = if socket.cookie == 0 { at as u64 + 1 } else { socket.cookie };
+            (cookie, Socket { cookie, ..socket.clone() })
+        });
+        Tables {
+            tasks,
+            current: RwLock::new(current),
+            cgroups: Live::new(cgroups.map(|cgroup| (cgroup.id, cgroup))),
+            sockets: Live::new(sockets),
+            inodes: Live::new(world.inodes.iter().map(|inode| (inode.ino, inode.clone()))),
+            files: Live::new(world.files.iter().map(|file| (file.id, file.clone()))),
+        }
+    }
+
+    /// The task that a CPU runs. A pid that nobody has stands for the default task.
+    pub(crate) fn task_on(&self, cpu: u32) -> Arc<Task> {
+        self.tasks.get(self.pid_on(cpu)).unwrap_or_default()
+    }
+
+    pub(crate) fn pid_on(&self, cpu: u32) -> u32 {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.get(cpu as usize).or(current.last()).copied().unwrap_or_default()
+    }
+
+    /// Lets a CPU run another task.
+    pub(crate) fn run_on(&self, cpu: u32, pid: u32) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let (cpu, last) = (cpu as usize, current.last().copied().unwrap_or_default());
+        let len = current.len().max(cpu + 1);
+        current.resize(len, last);
+        current[cpu] = pid;
+    }
+
+    /// The ids from the root down to a control group.
+    pub(crate) fn ancestry(&self, cgroup: u64) -> Vec<u64> {
+        ancestry(cgroup, |id| self.cgroups.get(id).map(|cgroup| cgroup.parent))
+    }
+
+    /// The id of a control group's ancestor at a level, as helpers are asked: 0 is the root's; 0 if the group is not that deep.
+    pub(crate) fn ancestor(&self, cgroup: u64, level: u64) -> u64 {
+        let level = usize::try_from(level as i32).ok();
+        level.and_then(|level| self.ancestry(cgroup).get(level).copied()).unwrap_or(0)
+    }
+}
