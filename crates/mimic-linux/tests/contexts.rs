@@ -9,9 +9,13 @@ use mimic_linux::progs::{
 use mimic_linux::{Linux, World};
 use mimic_object::Program;
 use mimic_vm::{Context, Process, RunError, Vm};
+use std::sync::Arc;
 
 fn process(prog_type: ProgType, text: &str) -> Process {
-    let vm = Vm::builder(Linux::new(World::default())).build().expect("memory");
+    process_of(&Vm::builder(Linux::new(World::default())).build().expect("memory"), prog_type, text)
+}
+
+fn process_of(vm: &Arc<Vm>, prog_type: ProgType, text: &str) -> Process {
     let slots = assemble(text, &()).unwrap_or_else(|errors| panic!("{text}: {errors:?}")).slots;
     let mut linked = Program::from_code("test", slots, ByteOrder::Little);
     linked.prog_type = Some(prog_type);
@@ -232,6 +236,8 @@ fn unverified_calls_do_no_harm() {
     const OF_XDP: &[u32] = &[44, 44, 54, 65, 65, 163, 188, 189, 190, 23];
     let types = [ProgType::Xdp, ProgType::SchedCls, ProgType::LwtXmit, ProgType::CgroupSkb];
     let (mut dice, mut ran) = (Dice(7), 0);
+    // One VM: an emulator of another machine keeps tables of each address space that it has ever seen.
+    let vm = Vm::builder(Linux::new(World::default())).build().expect("memory");
     for round in 0..1500 {
         let helpers = if types[round % types.len()] == ProgType::Xdp { OF_XDP } else { OF_SKBS };
         let mut text = String::from("r6 = r1; ");
@@ -258,7 +264,7 @@ fn unverified_calls_do_no_harm() {
         ];
         let frame = frames[dice.next() as usize % frames.len()].clone();
         let linear = [None, Some(0), Some(14), Some(40)][dice.next() as usize % 4];
-        let mut process = process(prog_type, &text);
+        let mut process = process_of(&vm, prog_type, &text);
         for _ in 0..2 {
             if prog_type == ProgType::Xdp {
                 let mut context = XdpContext::packet(frame.clone());

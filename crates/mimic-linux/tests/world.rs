@@ -441,3 +441,25 @@ fn strings_are_searched() {
         assert_eq!(string_kfunc(name, a, *b, *third), *expected, "{name}({a:?}, {b:?}, {third})");
     }
 }
+
+/// `if (bpf_foo)`: the address of a weak kernel function is 0 if it is not there.
+#[test]
+fn weak_kernel_functions_have_addresses_if_they_are_there() {
+    let vm = vm_in(World::default());
+    let load = |name: &str, weak: bool| {
+        let slots = assemble("r0 = 0 ll; exit", &()).expect("it is good").slots;
+        let mut linked = Program::from_code("ask", slots, ByteOrder::Little);
+        let target = RefTarget::Ksym { name: name.into(), weak, type_id: 0, btf_id: 0 };
+        linked.refs.push(Ref { pc: 0, target });
+        vm.add(linked, &[])
+    };
+    let address = |name: &str| {
+        let program = load(name, true).expect("it loads");
+        let mut process = vm.process(&program, 0).expect("a process");
+        process.run(&mut RawContext::new([])).expect("it runs").r0
+    };
+    let (size, lock) = (address("bpf_dynptr_size"), address("bpf_rcu_read_lock"));
+    assert!(size != 0 && lock != 0 && size != lock);
+    assert_eq!(address("bpf_no_such_kfunc"), 0);
+    assert!(load("bpf_no_such_kfunc", false).is_err());
+}

@@ -2,7 +2,7 @@
 
 use crate::map::{MapError, MapRef};
 use crate::op::{Ops, TranslateError};
-use crate::program::{HelperRef, LoadedProgram, func_addr};
+use crate::program::{HelperRef, LoadedProgram, func_addr, kfunc_addr};
 use crate::vm::Vm;
 use crate::{Hygiene, MemoryError};
 use core::fmt;
@@ -227,6 +227,8 @@ impl Linker<'_> {
             RefTarget::Func(pc) => func_addr(self.id, *pc),
             RefTarget::Ksym { name, weak, .. } => match self.vm.emulator().ksym(name) {
                 Some(addr) => addr,
+                // `if (bpf_foo)`: programs ask whether there is such a function by its address.
+                None if self.vm.has_kfunc(name) => kfunc_addr(name),
                 None if *weak => 0,
                 None => return Err(missing(format!("kernel symbol {name} is not known to the emulator"))),
             },

@@ -120,6 +120,16 @@ pub(crate) fn func_addr(id: u32, pc: u32) -> u64 {
     FUNC_TAG | u64::from(id) << 20 | u64::from(pc)
 }
 
+/// The value of a kernel function's address: outside the cage and no function pointer. Nothing can be done with it but to compare it.
+pub(crate) fn kfunc_addr(name: &str) -> u64 {
+    const TAG: u64 = 0xffff_a000_0000_0000;
+    // FNV-1a: the same name has the same address everywhere.
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    TAG | hash >> 20 & !0xf
+}
+
 /// The id and slot of a function pointer.
 pub(crate) fn func_of_addr(addr: u64) -> Option<(u32, u32)> {
     (addr & FUNC_TAG_MASK == FUNC_TAG).then_some(((addr >> 20) as u32 & 0xff_ffff, addr as u32 & 0xf_ffff))

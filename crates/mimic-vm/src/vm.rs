@@ -279,6 +279,11 @@ impl Vm {
         Some(HelperRef { key: helper_name(name).into(), name: name.into(), spec: None, run })
     }
 
+    /// Whether a kernel function of this name can be called; one that has a row only, to say why not, cannot.
+    pub(crate) fn has_kfunc(&self, name: &str) -> bool {
+        self.kfunc_ref(name).is_some_and(|kfunc| !matches!(kfunc.run, HelperImpl::Missing(_)))
+    }
+
     fn helper_of_row(&self, id: u32, name: String, helper: &crate::Helper) -> HelperRef {
         let key: Arc<str> = helper_name(&name).into();
         let run = match (self.overrides.get(&key), helper.run) {
