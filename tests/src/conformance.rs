@@ -7,7 +7,9 @@
 use mimic_abi::{AluOp, ByteOrder, Cond, Imm64, Insn, Operand, RawInsn, Reg, Width, asm};
 use mimic_linux::{Linux, World};
 use mimic_object::{MapSpec, Object, Program, Ref, RefTarget, Target};
-use mimic_vm::{Limits, RawContext, Vm};
+use mimic_vm::{Checks, Engine, Limits, Outcome, RawContext, Vm};
+
+use crate::engines::engines;
 
 /// Instructions that one run may take: more than any conformance program needs, and soon over.
 const INSNS_MAX: u64 = 100_000_000;
@@ -236,13 +238,32 @@ fn linked(mut code: Vec<RawInsn>, byte_order: ByteOrder) -> Program {
     Program { section: ".text".into(), license: "GPL".into(), refs, ..bare }
 }
 
+/// Runs the program on all engines. An error too if they differ.
 fn run(linked: Program, maps: &[MapSpec], memory: &[u8]) -> Result<u64, String> {
+    let engines = engines(linked.byte_order);
+    let run = |engine| run_on(engine, linked.clone(), maps, memory);
+    let first = run(engines[0]);
+    for &engine in &engines[1..] {
+        // Compiled code in a cage does not notice every fault.
+        let (other, unnoticed) = (run(engine), engine.1 == Checks::Cage && first.is_err());
+        if other != first && !unnoticed {
+            return Err(format!("the interpreter: {first:?}, {engine:?}: {other:?}"));
+        }
+    }
+    first.map(|outcome| outcome.r0)
+}
+
+fn run_on(
+    (engine, checks): (Engine, Checks),
+    linked: Program,
+    maps: &[MapSpec],
+    memory: &[u8],
+) -> Result<Outcome, String> {
     let limits = Limits { insns_max: INSNS_MAX, ..Limits::default() };
-    let vm = Vm::builder(Linux::new(World::default())).byte_order(linked.byte_order).limits(limits).build();
-    let vm = vm.map_err(|error| error.to_string())?;
+    let vm = Vm::builder(Linux::new(World::default())).byte_order(linked.byte_order).limits(limits);
+    let vm = vm.engine(engine).checks(checks).build().map_err(|error| error.to_string())?;
     let maps = vm.load_maps(maps).map_err(|error| error.to_string())?;
     let program = vm.add(linked, &maps).map_err(|error| error.to_string())?;
     let mut process = vm.process(&program, 0).map_err(|error| error.to_string())?;
-    let outcome = process.run(&mut RawContext::with_len(memory)).map_err(|error| error.to_string())?;
-    Ok(outcome.r0)
+    process.run(&mut RawContext::with_len(memory)).map_err(|error| error.to_string())
 }

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod conformance;
+pub mod engines;
 #[cfg(target_os = "linux")]
 pub mod kernel;
 pub mod oracle;

@@ -10,6 +10,7 @@ const STACK: &[&str] = &["mimic-abi", "mimic-object", "mimic-vm", "mimic-linux",
 const UNSAFE: &[&str] = &[
     "benches/src/engine/native.rs",
     "benches/src/engine/rbpf.rs",
+    "crates/mimic-vm/src/jit/",
     "crates/mimic-vm/src/memory/",
     "tests/src/kernel/sys.rs",
 ];

@@ -7,10 +7,12 @@ use mimic_abi::{ByteOrder, MapType, RawInsn};
 use mimic_linux::Linux;
 use mimic_linux::maps::{LinuxMap, Ringbuf};
 use mimic_object::{MapSpec, Program, Ref, RefTarget};
+use mimic_tests::engines::engines;
 use mimic_tests::kernel::{Kernel, Map, MapAttr, Prog, ProgAttr, RingReader, TestRunAttr, possible_cpus};
 use mimic_vm::{MapRef, RawContext, Vm};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const XDP: u32 = 6;
 const ZERO_SEED: u32 = 1 << 6;
@@ -20,6 +22,7 @@ struct Pair {
     kernel: Map,
     vm: Arc<Vm>,
     ours: Arc<MapRef>,
+    turn: AtomicUsize,
 }
 
 impl Pair {
@@ -42,7 +45,7 @@ impl Pair {
             ..MapSpec::default()
         };
         let ours = vm.create_map(&spec).unwrap_or_else(|error| panic!("{error}"));
-        Pair { kernel: Map::create(&attr).expect("the kernel makes it"), vm, ours }
+        Pair { kernel: Map::create(&attr).expect("the kernel makes it"), vm, ours, turn: AtomicUsize::new(0) }
     }
 
     /// Runs a program in both; `lddw rN, 0xffff` is the map. Answers the low halves of r0.
@@ -72,6 +75,10 @@ impl Pair {
         let program =
             self.vm.add(linked, std::slice::from_ref(&self.ours)).unwrap_or_else(|error| panic!("{error}"));
         let mut process = self.vm.process(&program, 0).expect("memory");
+        // The engines take turns on the same map.
+        let engines = engines(ByteOrder::NATIVE);
+        let (engine, checks) = engines[self.turn.fetch_add(1, Ordering::Relaxed) % engines.len()];
+        process.set_engine(engine, checks);
         let r0 = process.run(&mut RawContext::default()).unwrap_or_else(|error| panic!("{error:?}")).r0;
         drop(process);
         self.vm.remove_program(program.id());

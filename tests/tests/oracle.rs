@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mimic_abi::ByteOrder;
 use mimic_abi::btf::Btf;
 use mimic_object::Target;
+use mimic_tests::engines::engines;
 use mimic_tests::oracle::{Fixture, KnownList, ObjectRecord, fixture_files};
 
 /// The version whose answers are kept.
@@ -32,12 +34,15 @@ fn mimic_does_what_the_kernel_did() {
             wrong.push(format!("{}: no record; MIMIC_BLESS=1 makes one", fixture.name));
             continue;
         };
-        let mimic = fixture.record(kernel.cpus);
         compared += kernel.programs.iter().map(|program| program.runs.len()).sum::<usize>();
-        for difference in kernel.differences(&mimic) {
-            if !known.explains(&fixture.name, &difference.path) {
-                let (path, kernel, mimic) = (&difference.path, &difference.kernel, &difference.mimic);
-                wrong.push(format!("{} {path}:\n  kernel {kernel}\n  mimic  {mimic}", fixture.name));
+        for engine in engines(ByteOrder::Little) {
+            let mimic = fixture.record(kernel.cpus, *engine);
+            for difference in kernel.differences(&mimic) {
+                if !known.explains(&fixture.name, &difference.path) {
+                    let (path, kernel, mimic) = (&difference.path, &difference.kernel, &difference.mimic);
+                    let name = &fixture.name;
+                    wrong.push(format!("{name} {path}, {engine:?}:\n  kernel {kernel}\n  mimic  {mimic}"));
+                }
             }
         }
     }

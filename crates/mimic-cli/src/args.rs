@@ -357,8 +357,18 @@ pub(crate) enum Engine {
     Interp,
     /// Native code
     Jit,
-    /// Native code where it can be had
+    /// Native code where it can be had, for programs that run often
     Auto,
+}
+
+impl From<Engine> for mimic::vm::Engine {
+    fn from(engine: Engine) -> mimic::vm::Engine {
+        match engine {
+            Engine::Interp => mimic::vm::Engine::Interp,
+            Engine::Jit => mimic::vm::Engine::Jit,
+            Engine::Auto => mimic::vm::Engine::Auto,
+        }
+    }
 }
 
 #[derive(ClapArgs)]

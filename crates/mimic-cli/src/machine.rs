@@ -89,8 +89,8 @@ pub(crate) fn load_with(
     target: &Target,
     world: World,
 ) -> Result<Loaded, Failure> {
-    check_engine(settings.engine)?;
     let vm = Vm::builder(Linux::new(world))
+        .engine(settings.engine.into())
         .cpus(settings.cpus)
         .seed(settings.seed)
         .byte_order(object.byte_order)
@@ -114,17 +114,6 @@ fn preset(machine: &Machine, loaded: &Loaded) -> Result<(), Failure> {
         loaded.preset_text(text).map_err(|error| Failure::Input(format!("--map {error}")))?;
     }
     Ok(())
-}
-
-fn check_engine(engine: Engine) -> Result<(), Failure> {
-    let engine = match engine {
-        Engine::Interp => return Ok(()),
-        Engine::Jit => "jit",
-        Engine::Auto => "auto",
-    };
-    Err(Failure::Input(format!(
-        "--engine {engine}: there is no JIT yet; use --engine interp, which is the default"
-    )))
 }
 
 /// The program to run: the one of this name, or the only one that can be meant: programs in slots of program arrays are called by others.

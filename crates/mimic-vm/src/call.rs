@@ -281,7 +281,7 @@ impl<'a> Call<'a> {
     #[inline]
     fn reach(&self, addr: u64, len: u64, write: bool) -> Result<u32, Trap> {
         let window = self.state.helper_windows.get()[usize::from(write)];
-        let seen = if write { window.writes(addr, len) } else { window.reads(addr, len) };
+        let seen = if write { window.writes_bytes(addr, len) } else { window.reads_bytes(addr, len) };
         if seen { Ok(addr as u32) } else { self.reach_anew(addr, len, write) }
     }
 

@@ -25,7 +25,7 @@ pub(crate) enum Control {
 }
 
 /// What the loop does after something that may have moved it elsewhere. `state.pc` and `state.program` say where.
-enum Moved {
+pub(crate) enum Moved {
     /// Go on at `state.pc`, in the same program.
     Jump,
     /// Go on at `state.pc`, in another program perhaps.
@@ -53,14 +53,18 @@ impl Process {
     }
 }
 
-struct Machine<'a> {
-    process: &'a mut Process,
-    context: &'a mut dyn Context,
+/// A process with its context, while it runs.
+pub(crate) struct Machine<'a> {
+    pub(crate) process: &'a mut Process,
+    pub(crate) context: &'a mut dyn Context,
 }
 
 impl Machine<'_> {
     /// The loop. `SWAP`: the guest's byte order is not the host's.
-    fn run<P: Probe, const SWAP: bool>(&mut self, probe: &mut P) -> Result<Control, Box<FaultKind>> {
+    pub(crate) fn run<P: Probe, const SWAP: bool>(
+        &mut self,
+        probe: &mut P,
+    ) -> Result<Control, Box<FaultKind>> {
         loop {
             let program = self.process.state.program.clone();
             match self.run_program::<P, SWAP>(&program.ops.ops, &program.ops.rare, &program.helpers, probe)? {
@@ -118,7 +122,8 @@ impl Machine<'_> {
             ($op:expr) => {{
                 count!();
                 let target = $op.off as u32 as usize;
-                if state!().insns > state!().insns_max {
+                // Only jumps back can repeat anything.
+                if state!().insns > state!().insns_max && target <= pc {
                     state!().pc = pc;
                     return Err(Box::new(FaultKind::Budget { insns_max: state!().insns_max }));
                 }
@@ -148,7 +153,7 @@ impl Machine<'_> {
         macro_rules! load {
             ($op:expr, $size:expr) => {{
                 let addr = reg!($op.src).wrapping_add($op.off as i64 as u64);
-                if state!().windows[($op.src & 15) as usize].reads(addr, $size.bytes() as u64) {
+                if state!().windows[($op.src & 15) as usize].reads(addr, $size) {
                     memory.load_raw::<SWAP>(addr as u32, $size)
                 } else {
                     match state!().load_slow($op.src, addr, $size) {
@@ -162,7 +167,7 @@ impl Machine<'_> {
             ($op:expr, $size:expr, $value:expr) => {{
                 let addr = reg!($op.dst).wrapping_add($op.off as i64 as u64);
                 let value = $value;
-                if state!().windows[($op.dst & 15) as usize].writes(addr, $size.bytes() as u64) {
+                if state!().windows[($op.dst & 15) as usize].writes(addr, $size) {
                     memory.store_raw::<SWAP>(addr as u32, $size, value);
                 } else if let Err(error) = state!().store_slow($op.dst, addr, $size, value) {
                     fault!(FaultKind::Access(*error));
@@ -266,7 +271,14 @@ impl Machine<'_> {
                             if let Err(kind) = state!().push_frame(pc as u32 + 1, None) {
                                 fault!(kind);
                             }
-                            jump!(op)
+                            count!();
+                            if state!().insns > state!().insns_max {
+                                state!().pc = pc;
+                                return Err(Box::new(FaultKind::Budget { insns_max: state!().insns_max }));
+                            }
+                            pc = op.off as u32 as usize;
+                            start = pc;
+                            continue;
                         }
                         Code::CallX => {
                             let value = reg!(op.src);
@@ -285,7 +297,7 @@ impl Machine<'_> {
 
     /// Calls a helper with what is in r1 to r5.
     #[inline]
-    fn call_helper(&mut self, helper: &HelperRef) -> HelperResult {
+    pub(crate) fn call_helper(&mut self, helper: &HelperRef) -> HelperResult {
         let process = &mut *self.process;
         let args = *process.state.regs[1..].first_chunk().expect("there are 16");
         let mut call = Call {
@@ -303,12 +315,15 @@ impl Machine<'_> {
             hooked(process.hook.as_deref_mut(), run, &mut call, args)
         };
         self.catch_up();
-        result
+        match result {
+            Err(Trap::Errno(errno)) => Ok(errno.to_r0()),
+            result => result,
+        }
     }
 
     /// Catches up with regions and maps that a helper, or another thread, made or dropped.
     #[inline]
-    fn catch_up(&mut self) {
+    pub(crate) fn catch_up(&mut self) {
         let process = &mut *self.process;
         if process.state.view.refresh() {
             process.state.forget_windows();
@@ -320,7 +335,7 @@ impl Machine<'_> {
 
     /// Does what a helper asked for instead of a plain return. The call is at `state.pc`.
     #[cold]
-    fn trap(&mut self, trap: Trap, name: &Arc<str>) -> Result<Moved, Box<FaultKind>> {
+    pub(crate) fn trap(&mut self, trap: Trap, name: &Arc<str>) -> Result<Moved, Box<FaultKind>> {
         let state = &mut self.process.state;
         match trap {
             Trap::Errno(errno) => {
@@ -338,13 +353,14 @@ impl Machine<'_> {
                 state.tail_calls += 1;
                 state.may_goto = MAY_GOTO_MAX;
                 state.program = program;
-                state.pc = 0;
+                (state.pc, state.regs[0]) = (0, 0);
                 Ok(Moved::Program)
             }
             Trap::Callback(request) => {
                 let return_to = state.pc as u32 + 1;
                 let pending = Pending { name: name.clone(), func: request.func.clone(), then: request.then };
                 state.push_frame(return_to, Some(pending))?;
+                state.regs[0] = 0;
                 enter_function(state, &request.func, request.args)
             }
             Trap::Throw(cookie) => self.throw(cookie),
@@ -356,7 +372,7 @@ impl Machine<'_> {
     }
 
     /// Leaves the current function.
-    fn exit(&mut self) -> Result<Moved, Box<FaultKind>> {
+    pub(crate) fn exit(&mut self) -> Result<Moved, Box<FaultKind>> {
         let Some(frame) = self.process.state.pop_frame() else { return Ok(Moved::Exit) };
         match frame.pending {
             None => Ok(Moved::Program),
@@ -410,7 +426,7 @@ impl Machine<'_> {
     }
 
     /// `callx`: a function of the program by its address, or (as user-space machines have it) a helper by its number.
-    fn call_register(&mut self, value: u64) -> Result<Moved, Box<FaultKind>> {
+    pub(crate) fn call_register(&mut self, value: u64) -> Result<Moved, Box<FaultKind>> {
         let process = &mut *self.process;
         if let Some(func) = process.vm.func_at(value, &process.state.program) {
             let args = *process.state.regs[1..].first_chunk().expect("there are 16");
@@ -430,7 +446,7 @@ impl Machine<'_> {
     }
 
     /// `r0 = *(size *)skb[index + imm]`.
-    fn packet_load(&mut self, insn: &Insn) -> Result<Moved, Box<FaultKind>> {
+    pub(crate) fn packet_load(&mut self, insn: &Insn) -> Result<Moved, Box<FaultKind>> {
         let Insn::Packet { size, index, imm } = *insn else { unreachable!("the caller matched") };
         let process = &mut *self.process;
         let index = index.map_or(0, |reg| process.state.regs[reg.index()] as u32);
@@ -456,7 +472,7 @@ impl Machine<'_> {
     }
 
     /// Tells the emulator that the run has ended.
-    fn run_ended(&mut self) -> Result<(), Box<FaultKind>> {
+    pub(crate) fn run_ended(&mut self) -> Result<(), Box<FaultKind>> {
         let process = &mut *self.process;
         let mut call = Call {
             vm: &process.vm,
@@ -510,6 +526,27 @@ fn sign_extend(value: u64, bits: u64) -> u64 {
 }
 
 impl State {
+    /// Does the op at the pc, which is a load, a store or rare: what compiled code has no form of, or could not do quickly.
+    pub(crate) fn op_alone(&mut self) -> Result<(), Box<FaultKind>> {
+        let op = self.program.ops.ops[self.pc];
+        let access = |error: Box<AccessError>| Box::new(FaultKind::Access(*error));
+        let (dst, src) = ((op.dst & 15) as usize, (op.src & 15) as usize);
+        let Some((size, sext)) = op.code.access() else {
+            let insn = self.program.ops.rare[op.imm as usize];
+            return self.rare(&insn);
+        };
+        if !op.code.is_store() {
+            let addr = self.regs[src].wrapping_add(op.off as i64 as u64);
+            let value = self.load_slow(op.src, addr, size).map_err(access)?;
+            self.regs[dst] = if sext { sign_extend(value, size.bytes() as u64 * 8) } else { value };
+            return Ok(());
+        }
+        let imm = matches!(op.code, Code::StoreImmB | Code::StoreImmH | Code::StoreImmW | Code::StoreImmDw);
+        let value = if imm { op.imm } else { self.regs[src] };
+        let addr = self.regs[dst].wrapping_add(op.off as i64 as u64);
+        self.store_slow(op.dst, addr, size, value).map_err(access)
+    }
+
     /// A load outside the register's window: looks the object up.
     #[cold]
     #[inline(never)]
@@ -522,7 +559,7 @@ impl State {
             }
             Err(error) => return Err(error.into()),
         };
-        self.windows[(base & 15) as usize] = self.view.window(addr);
+        self.look_at(base, addr);
         Ok(value)
     }
 
@@ -531,7 +568,7 @@ impl State {
     #[inline(never)]
     fn store_slow(&mut self, base: u8, addr: u64, size: Size, value: u64) -> Result<(), Box<AccessError>> {
         self.view.store(addr, size, value)?;
-        self.windows[(base & 15) as usize] = self.view.window(addr);
+        self.look_at(base, addr);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The eBPF virtual machine: guest memory, processes, an interpreter, and the `Emulator` trait that a platform fills.
+//! The eBPF virtual machine: guest memory, processes, an interpreter and a JIT, and the `Emulator` trait that a platform fills.
 //!
 //! **This crate knows instructions, registers, memory and processes; it does not know Linux, files or terminals.** Unsafe code is in
 //! `memory/` only.
@@ -7,9 +7,15 @@
 mod call;
 mod context;
 mod emulator;
+mod engine;
 mod fault;
 mod hook;
 mod interp;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod jit;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[path = "jit/absent.rs"]
+mod jit;
 mod limits;
 mod load;
 mod map;
@@ -24,6 +30,7 @@ mod vm;
 pub use call::{Call, Callback, CallbackRequest, HelperResult, Next, Trap};
 pub use context::{Context, ContextError, RawContext, Setup};
 pub use emulator::{Emulator, Helper, HelperClosure, HelperFn, HelperImpl};
+pub use engine::{Checks, Engine};
 pub use fault::{Fault, FaultKind, SourceLine};
 pub use hook::{Before, Hook};
 pub use limits::Limits;

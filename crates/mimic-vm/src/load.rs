@@ -162,6 +162,8 @@ impl Vm {
                 maps: used.into(),
                 probe_loads: self.emulator().probe_loads(&linked),
                 exception_callback: linked.exception_callback,
+                heat: Default::default(),
+                compiled: Default::default(),
                 linked,
             })
         })

@@ -33,6 +33,27 @@ macro_rules! define_codes {
             $($(#[$doc])* $other,)*
         }
 
+        impl Code {
+            /// What kind of op it is, apart from its operand forms.
+            pub(crate) fn kind(self) -> Kind {
+                match self {
+                    $(
+                        Code::$a64r => Kind::Alu(AluOp::$alu, Width::W64, false),
+                        Code::$a64i => Kind::Alu(AluOp::$alu, Width::W64, true),
+                        Code::$a32r => Kind::Alu(AluOp::$alu, Width::W32, false),
+                        Code::$a32i => Kind::Alu(AluOp::$alu, Width::W32, true),
+                    )*
+                    $(
+                        Code::$c64r => Kind::Branch(Cond::$cond, Width::W64, false),
+                        Code::$c64i => Kind::Branch(Cond::$cond, Width::W64, true),
+                        Code::$c32r => Kind::Branch(Cond::$cond, Width::W32, false),
+                        Code::$c32i => Kind::Branch(Cond::$cond, Width::W32, true),
+                    )*
+                    other => Kind::Other(other),
+                }
+            }
+        }
+
         fn alu_code(op: AluOp, width: Width, imm: bool) -> Code {
             match (op, width, imm) {
                 $(
@@ -125,6 +146,52 @@ macro_rules! with_codes {
 pub(crate) use with_codes;
 
 with_codes!(define_codes);
+
+/// An op's code, taken apart for translators. The flag tells that the second operand is the immediate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Alu(AluOp, Width, bool),
+    Branch(Cond, Width, bool),
+    Other(Code),
+}
+
+impl Code {
+    /// The size of what a load or store accesses, and whether a load extends the sign.
+    pub(crate) fn access(self) -> Option<(Size, bool)> {
+        Some(match self {
+            Code::LoadB | Code::StoreB | Code::StoreImmB | Code::FpLoadB | Code::FpStoreB => (Size::B, false),
+            Code::LoadH | Code::StoreH | Code::StoreImmH | Code::FpLoadH | Code::FpStoreH => (Size::H, false),
+            Code::LoadW | Code::StoreW | Code::StoreImmW | Code::FpLoadW | Code::FpStoreW => (Size::W, false),
+            Code::LoadDw | Code::StoreDw | Code::StoreImmDw | Code::FpLoadDw | Code::FpStoreDw => {
+                (Size::Dw, false)
+            }
+            Code::LoadSxB => (Size::B, true),
+            Code::LoadSxH => (Size::H, true),
+            Code::LoadSxW => (Size::W, true),
+            _ => return None,
+        })
+    }
+
+    /// Whether it writes guest memory.
+    pub(crate) fn is_store(self) -> bool {
+        use Code::*;
+        matches!(
+            self,
+            StoreB
+                | StoreH
+                | StoreW
+                | StoreDw
+                | StoreImmB
+                | StoreImmH
+                | StoreImmW
+                | StoreImmDw
+                | FpStoreB
+                | FpStoreH
+                | FpStoreW
+                | FpStoreDw
+        )
+    }
+}
 
 /// A program's ops.
 pub(crate) struct Ops {

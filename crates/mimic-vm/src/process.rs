@@ -3,9 +3,11 @@
 use crate::call::Callback;
 use crate::context::{Context, ContextError, Scratch, Setup};
 use crate::emulator::{HelperClosure, HelperImpl};
+use crate::engine::{Checks, Engine};
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Hook;
 use crate::interp::Control;
+use crate::jit::{Choice, Compiled, JitState};
 use crate::map::MapTable;
 use crate::memory::{Access, Hygiene, Layout, MemoryError, Part, Region, View, Window};
 use crate::probe::{At, Flow, NoProbe, Probe};
@@ -19,13 +21,13 @@ use std::sync::Arc;
 /// Bytes of stack that each function has: `MAX_BPF_STACK`.
 pub const FRAME_LEN: u32 = 512;
 /// From one frame to the next: what is between them cannot be touched.
-const FRAME_STRIDE: u32 = 1024;
+pub(crate) const FRAME_STRIDE: u32 = 1024;
 /// Functions that can be active at once: `MAX_CALL_FRAMES`.
 pub const FRAMES_MAX: u32 = 8;
 /// Tail calls that one run can make: `MAX_TAIL_CALL_CNT`.
 pub const TAIL_CALLS_MAX: u32 = 33;
 /// What a function's `may_goto` counts down from: `BPF_MAX_LOOPS`.
-pub(crate) const MAY_GOTO_MAX: u32 = 8 << 20;
+pub(crate) const MAY_GOTO_MAX: u64 = 8 << 20;
 
 /// How a run that was not stopped ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,13 +86,28 @@ pub struct Process {
     context: Option<Box<dyn Context>>,
     pub(crate) overrides: HashMap<Arc<str>, HelperImpl>,
     pub(crate) hook: Option<Box<dyn Hook>>,
+    pub(crate) engine: Engine,
+    pub(crate) checks: Checks,
+    /// The code that ran last, and the program that it is of.
+    pub(crate) code: Option<(u32, Arc<Compiled>)>,
 }
 
 impl Process {
     pub(crate) fn new(vm: &Arc<Vm>, program: &Arc<LoadedProgram>, cpu: u32) -> Result<Process, MemoryError> {
         let state = State::new(vm, program.clone(), cpu)?;
-        let (vm, entry, maps) = (vm.clone(), program.clone(), vm.maps());
-        Ok(Process { vm, entry, state, maps, context: None, overrides: HashMap::new(), hook: None })
+        let (engine, checks) = vm.engine();
+        Ok(Process {
+            vm: vm.clone(),
+            entry: program.clone(),
+            state,
+            maps: vm.maps(),
+            context: None,
+            overrides: HashMap::new(),
+            hook: None,
+            engine,
+            checks,
+            code: None,
+        })
     }
 
     /// Runs the program on a context, to its end.
@@ -106,7 +123,7 @@ impl Process {
         probe: &mut P,
     ) -> Result<Option<Outcome>, RunError> {
         self.enter(context).map_err(RunError::Context)?;
-        let end = self.execute(context, probe);
+        let end = self.execute_chosen(context, probe, true);
         self.finish(context, end)
     }
 
@@ -117,7 +134,7 @@ impl Process {
         probe: &mut P,
     ) -> Result<Outcome, RunError> {
         self.enter(context).map_err(RunError::Context)?;
-        let mut end = self.execute(context, probe);
+        let mut end = self.execute_chosen(context, probe, true);
         while let Ok(Control::Paused) = end {
             end = self.execute(context, &mut NoProbe);
         }
@@ -148,7 +165,7 @@ impl Process {
             );
             return Step::Faulted(Box::new(self.state.fault(kind)));
         };
-        let end = self.execute(&mut *context, probe);
+        let end = self.execute_probed(&mut *context, probe);
         let step = match self.finish(&mut *context, end) {
             Ok(None) => Step::Running,
             Ok(Some(outcome)) => Step::Exited(outcome),
@@ -235,10 +252,45 @@ impl Process {
             return Err(RunError::Fault(Box::new(self.state.fault(kind))));
         };
         self.state.pc = at;
-        let end = self.execute(context, &mut NoProbe);
+        let end = self.execute_chosen(context, &mut NoProbe, false);
         match end {
             Ok(_) => Ok(self.state.outcome()),
             Err(fault) => Err(RunError::Fault(fault)),
+        }
+    }
+
+    /// Sets what runs the process's instructions; the VM's setting until then.
+    pub fn set_engine(&mut self, engine: Engine, checks: Checks) {
+        (self.engine, self.checks) = (engine, checks);
+    }
+
+    /// Runs on the engine that was asked for. `fresh`: at the program's beginning, with nothing but arguments in registers.
+    fn execute_chosen<P: Probe>(
+        &mut self,
+        context: &mut dyn Context,
+        probe: &mut P,
+        fresh: bool,
+    ) -> Result<Control, Box<Fault>> {
+        match self.choose(P::ACTIVE) {
+            Ok(Choice::Interp) => {
+                let end = self.execute(context, probe);
+                self.entry.heat.add(self.state.insns);
+                end
+            }
+            Ok(Choice::Jit(mode)) => self.execute_jit(context, mode, fresh),
+            Err(why) => Err(Box::new(self.state.fault(FaultKind::Unsupported(why)))),
+        }
+    }
+
+    /// Runs under a probe: the interpreter, unless compiled code was asked for.
+    fn execute_probed<P: Probe>(
+        &mut self,
+        context: &mut dyn Context,
+        probe: &mut P,
+    ) -> Result<Control, Box<Fault>> {
+        match self.choose(true) {
+            Ok(_) => self.execute(context, probe),
+            Err(why) => Err(Box::new(self.state.fault(FaultKind::Unsupported(why)))),
         }
     }
 
@@ -300,7 +352,7 @@ pub(crate) struct Frame {
     pub(crate) return_to: u32,
     /// r6 to r9.
     pub(crate) saved: [u64; 4],
-    pub(crate) may_goto: u32,
+    pub(crate) may_goto: u64,
     /// Set when a helper made the call.
     pub(crate) pending: Option<Pending>,
 }
@@ -319,13 +371,15 @@ pub(crate) struct State {
     pub(crate) regs: [u64; 16],
     /// For each base register, the object it last pointed at.
     pub(crate) windows: [Window; 16],
+    /// The windows that are set, by bits.
+    windows_set: u32,
     /// The object that a helper last read, and the one that it last wrote, on the program's behalf.
     pub(crate) helper_windows: Cell<[Window; 2]>,
     /// The op that is next, or in a helper the call.
     pub(crate) pc: usize,
     pub(crate) program: Arc<LoadedProgram>,
     pub(crate) frames: Vec<Frame>,
-    pub(crate) may_goto: u32,
+    pub(crate) may_goto: u64,
     pub(crate) insns: u64,
     pub(crate) insns_max: u64,
     pub(crate) tail_calls: u32,
@@ -333,6 +387,7 @@ pub(crate) struct State {
     pub(crate) cpu: u32,
     pub(crate) view: View,
     pub(crate) scratch: Scratch,
+    pub(crate) jit: JitState,
     stack: Region,
     run_state: Vec<(TypeId, Box<dyn Any + Send>)>,
     ended: Option<Result<Outcome, Box<Fault>>>,
@@ -347,6 +402,7 @@ impl State {
         Ok(State {
             regs: [0; 16],
             windows: [Window::default(); 16],
+            windows_set: 0,
             helper_windows: Cell::default(),
             pc: 0,
             program,
@@ -359,6 +415,7 @@ impl State {
             cpu,
             view: View::new(memory.clone()),
             scratch: Scratch::new(memory.clone()),
+            jit: JitState::default(),
             stack,
             run_state: Vec::new(),
             ended: None,
@@ -412,8 +469,25 @@ impl State {
         Some(frame)
     }
 
+    /// Remembers the object at an address that a base register holds.
+    pub(crate) fn look_at(&mut self, base: u8, addr: u64) {
+        let base = base & 15;
+        self.windows[usize::from(base)] = self.view.window(addr);
+        self.windows_set |= 1 << base;
+    }
+
+    /// r10 of the last frame that there may be.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    pub(crate) fn last_frame(&self) -> u64 {
+        let last = FRAMES_MAX * (self.tail_calls + 1) - 1;
+        self.stack.base() + u64::from(last * FRAME_STRIDE + FRAME_LEN)
+    }
+
     pub(crate) fn forget_windows(&mut self) {
-        self.windows = [Window::default(); 16];
+        while self.windows_set != 0 {
+            self.windows[(self.windows_set.trailing_zeros() & 15) as usize] = Window::default();
+            self.windows_set &= self.windows_set - 1;
+        }
         self.helper_windows = Cell::default();
     }
 

@@ -4,6 +4,7 @@ use crate::emulator::HelperImpl;
 use crate::fault::{Fault, FaultKind, SourceLine};
 use crate::map::MapRef;
 use crate::op::Ops;
+use core::sync::atomic::{AtomicU64, Ordering};
 use mimic_abi::{HelperSpec, RawInsn};
 use mimic_object::Program;
 use std::sync::Arc;
@@ -43,6 +44,27 @@ pub struct LoadedProgram {
     pub(crate) probe_loads: bool,
     /// The slot of the function that `bpf_throw` calls, if the program names one.
     pub(crate) exception_callback: Option<u32>,
+    pub(crate) heat: Heat,
+    /// Its machine code, as far as it was asked for.
+    pub(crate) compiled: crate::jit::Cache,
+}
+
+/// How much a program was run in the interpreter.
+#[derive(Default)]
+pub(crate) struct Heat(AtomicU64);
+
+impl Heat {
+    /// Instructions, about: runs that end at the same moment may be counted once.
+    pub(crate) fn insns(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A run has ended, after so many instructions.
+    pub(crate) fn add(&self, insns: u64) {
+        // What a run costs besides, so that many empty ones count too.
+        const RUN: u64 = 16;
+        self.0.store(self.insns().saturating_add(insns).saturating_add(RUN), Ordering::Relaxed);
+    }
 }
 
 impl LoadedProgram {

@@ -1,6 +1,7 @@
 //! `Vm`: memory, maps and programs that belong together, and the emulator they talk to. Shared between threads.
 
 use crate::emulator::{Emulator, HelperClosure, HelperImpl};
+use crate::engine::{Checks, Engine};
 use crate::limits::Limits;
 use crate::map::{MAP_HANDLE_LEN, MAPS_MAX, MapEnv, MapError, MapRef, MapTable};
 use crate::memory::{Hygiene, Layout, Memory, MemoryError, MemoryOptions, Region};
@@ -20,6 +21,7 @@ pub struct Vm {
     limits: Limits,
     cpus: u32,
     seed: u64,
+    engine: (Engine, Checks),
     overrides: HashMap<Arc<str>, HelperImpl>,
     /// Where map handles are: addresses that name maps and hold nothing.
     handles: Region,
@@ -42,6 +44,7 @@ pub struct VmBuilder {
     limits: Limits,
     cpus: u32,
     seed: u64,
+    engine: (Engine, Checks),
     overrides: HashMap<Arc<str>, HelperImpl>,
 }
 
@@ -85,6 +88,18 @@ impl VmBuilder {
         self
     }
 
+    /// What runs instructions; each process can be set to something else.
+    pub fn engine(mut self, engine: Engine) -> VmBuilder {
+        self.engine.0 = engine;
+        self
+    }
+
+    /// What compiled code holds accesses against.
+    pub fn checks(mut self, checks: Checks) -> VmBuilder {
+        self.engine.1 = checks;
+        self
+    }
+
     /// Lets `run` answer a helper or kfunc (by name, with or without `bpf_`) instead of the emulator, for all programs of the VM. The
     /// emulator need not know it.
     pub fn helper(
@@ -109,6 +124,7 @@ impl VmBuilder {
             limits: self.limits,
             cpus: self.cpus,
             seed: self.seed,
+            engine: self.engine,
             overrides: self.overrides,
             handles,
             maps: RwLock::new(Arc::new(maps)),
@@ -128,6 +144,7 @@ impl Vm {
             limits: Limits::default(),
             cpus: 1,
             seed: 0,
+            engine: Default::default(),
             overrides: HashMap::new(),
         }
     }
@@ -160,6 +177,11 @@ impl Vm {
     /// The seed.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// What new processes run on.
+    pub fn engine(&self) -> (Engine, Checks) {
+        self.engine
     }
 
     /// What maps of this VM are made with.

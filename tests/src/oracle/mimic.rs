@@ -5,31 +5,41 @@ use mimic_abi::{ByteOrder, MapType};
 use mimic_linux::progs::{TestRun, TestRunError, test_run};
 use mimic_linux::{Linux, World};
 use mimic_object::MapOrigin;
-use mimic_vm::{Process, Vm};
+use mimic_vm::{Checks, Engine, Process, Vm};
 
 use super::{Fixture, Input, MapRecord, ObjectRecord, ProgramRecord, RunRecord, inputs};
 
 impl Fixture {
     /// For each program: loads the object anew into a VM of `cpus` virtual CPUs, runs the program on all inputs of its type, and
     /// reads the maps. What mimic can't do is recorded as a problem.
-    pub fn record(&self, cpus: u32) -> ObjectRecord {
-        let programs = self.programs.iter().map(|program| self.record_program(program, cpus));
+    pub fn record(&self, cpus: u32, engine: (Engine, Checks)) -> ObjectRecord {
+        let programs = self.programs.iter().map(|program| self.record_program(program, cpus, engine));
         ObjectRecord { cpus, programs: programs.collect() }
     }
 
     /// As `record`, for one program of the object.
-    pub fn record_program(&self, program: &mimic_object::Program, cpus: u32) -> ProgramRecord {
+    pub fn record_program(
+        &self,
+        program: &mimic_object::Program,
+        cpus: u32,
+        engine: (Engine, Checks),
+    ) -> ProgramRecord {
         let prog_type = program.prog_type.map_or(0, |prog_type| prog_type.id());
         let mut record = ProgramRecord { name: program.name.clone(), prog_type, ..ProgramRecord::default() };
-        if let Err(problem) = self.run(cpus, &mut record) {
+        if let Err(problem) = self.run(cpus, engine, &mut record) {
             record.problem = Some(problem);
         }
         record
     }
 
-    fn run(&self, cpus: u32, record: &mut ProgramRecord) -> Result<(), String> {
-        let vm = Vm::builder(Linux::new(World::default())).byte_order(ByteOrder::Little).cpus(cpus).build();
-        let vm = vm.map_err(|error| error.to_string())?;
+    fn run(
+        &self,
+        cpus: u32,
+        (engine, checks): (Engine, Checks),
+        record: &mut ProgramRecord,
+    ) -> Result<(), String> {
+        let vm = Vm::builder(Linux::new(World::default())).byte_order(ByteOrder::Little).cpus(cpus);
+        let vm = vm.engine(engine).checks(checks).build().map_err(|error| error.to_string())?;
         let loaded = vm.load_for(&self.object, &self.target).map_err(|error| error.to_string())?;
         let program = loaded.program(&record.name).map_err(|error| error.to_string())?;
         let mut process = program.process_on(0).map_err(|error| error.to_string())?;

@@ -7,7 +7,11 @@ use mimic_linux::progs::{SkbContext, XdpContext};
 use mimic_linux::{Linux, World};
 use mimic_object::{MapSpec, Program, Ref, RefTarget};
 use mimic_vm::memory::{Access, Layout};
-use mimic_vm::{FaultKind, Hygiene, Limits, LoadedProgram, MapRef, Region, RunError, Vm};
+use mimic_vm::{
+    Checks, Engine, FaultKind, Hygiene, Limits, LoadedProgram, MapRef, Outcome, Region, RunError, Vm,
+};
+
+use crate::engines::{ENGINES, engines};
 
 use super::{RandomEntry, RandomKind, RandomMap, RandomOutcome, RandomProgram};
 
@@ -15,19 +19,27 @@ use super::{RandomEntry, RandomKind, RandomMap, RandomOutcome, RandomProgram};
 const INSNS_MAX: u64 = 10_000_000;
 
 impl RandomProgram {
-    /// Runs the program on virtual CPU 0. The error says what mimic could not do.
+    /// Runs the program on virtual CPU 0, on every engine. The error says what mimic could not do, or that the engines differ.
     pub fn run(&self) -> Result<RandomOutcome, String> {
-        self.run_from(0)
+        let engines = engines(ByteOrder::NATIVE);
+        let first = self.run_from(0, engines[0])?;
+        for &engine in &engines[1..] {
+            let other = self.run_from(0, engine);
+            if other.as_ref() != Ok(&first) {
+                return Err(format!("the interpreter: {first:x?}\n{engine:?}: {other:x?}"));
+            }
+        }
+        Ok(first.0)
     }
 
     /// Whether its outcome means anything: it reads no stack that it never wrote, and no address flows into it, both of which the
     /// verifier lets the privileged do. Generated programs are so, but taking instructions out of them can lead elsewhere.
     pub fn is_defined(&self) -> bool {
-        !self.reads_unwritten() && self.run_from(1 << 20) == self.run()
+        !self.reads_unwritten() && self.run_from(1 << 20, ENGINES[0]) == self.run_from(0, ENGINES[0])
     }
 
     fn reads_unwritten(&self) -> bool {
-        let Ok(loaded) = Loaded::new(self, Hygiene::Poison, 0) else { return false };
+        let Ok(loaded) = Loaded::new(self, Hygiene::Poison, 0, ENGINES[0]) else { return false };
         let Ok(Err(RunError::Fault(fault))) = loaded.run(self) else { return false };
         match fault.kind {
             FaultKind::Access(error) | FaultKind::HelperAccess { error, .. } => {
@@ -37,13 +49,13 @@ impl RandomProgram {
         }
     }
 
-    /// As `run`, with all addresses higher by `shift`.
-    fn run_from(&self, shift: u32) -> Result<RandomOutcome, String> {
-        let loaded = Loaded::new(self, Hygiene::Off, shift)?;
-        let (retval, packet) = loaded.run(self)?.map_err(|error| error.to_string())?;
+    /// As `run`, on one engine, with all addresses higher by `shift`. The number is of instructions.
+    fn run_from(&self, shift: u32, engine: (Engine, Checks)) -> Result<(RandomOutcome, u64), String> {
+        let loaded = Loaded::new(self, Hygiene::Off, shift, engine)?;
+        let (outcome, packet) = loaded.run(self)?.map_err(|error| error.to_string())?;
         let contents = loaded.maps.iter().zip(&self.maps).map(|(map, random)| random.contents(map));
         let maps = contents.collect::<Result<_, _>>()?;
-        Ok(RandomOutcome { retval, packet, maps })
+        Ok((RandomOutcome { retval: outcome.r0 as u32, packet, maps }, outcome.insns))
     }
 
     /// As an object's reader would have linked it.
@@ -83,7 +95,12 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn new(random: &RandomProgram, hygiene: Hygiene, shift: u32) -> Result<Loaded, String> {
+    fn new(
+        random: &RandomProgram,
+        hygiene: Hygiene,
+        shift: u32,
+        (engine, checks): (Engine, Checks),
+    ) -> Result<Loaded, String> {
         let limits = Limits { insns_max: INSNS_MAX, ..Limits::default() };
         let emulator = Linux::new(World::default());
         let vm = Vm::builder(emulator)
@@ -91,6 +108,8 @@ impl Loaded {
             .cpus(2)
             .limits(limits)
             .hygiene(hygiene)
+            .engine(engine)
+            .checks(checks)
             .build();
         let vm = vm.map_err(|error| error.to_string())?;
         let shift = (shift > 0).then(|| vm.memory().allocate("shift", shift, Layout::Bytes(Access::Read)));
@@ -104,17 +123,17 @@ impl Loaded {
         Ok(Loaded { vm, _shift: shift, maps, program })
     }
 
-    /// Runs the program; r0's low half and the packet.
-    fn run(&self, random: &RandomProgram) -> Result<Result<(u32, Vec<u8>), RunError>, String> {
+    /// Runs the program; the packet afterwards.
+    fn run(&self, random: &RandomProgram) -> Result<Result<(Outcome, Vec<u8>), RunError>, String> {
         let mut process = self.vm.process(&self.program, 0).map_err(|error| error.to_string())?;
         Ok(match random.kind {
             RandomKind::Xdp => {
                 let mut context = XdpContext::packet(&*random.packet);
-                process.run(&mut context).map(|outcome| (outcome.r0 as u32, context.packet_after().to_vec()))
+                process.run(&mut context).map(|outcome| (outcome, context.packet_after().to_vec()))
             }
             RandomKind::SchedCls => {
                 let mut context = SkbContext::packet(&*random.packet);
-                process.run(&mut context).map(|outcome| (outcome.r0 as u32, context.packet_after().to_vec()))
+                process.run(&mut context).map(|outcome| (outcome, context.packet_after().to_vec()))
             }
         })
     }

@@ -6,14 +6,16 @@ use mimic_abi::{AttachType, ByteOrder, Errno, ProgType, RawInsn};
 use mimic_linux::progs::{TestRun, TestRunError, test_run};
 use mimic_linux::{Linux, World};
 use mimic_object::Program;
+use mimic_tests::engines::engines;
 use mimic_tests::kernel::{Kernel, Prog, ProgAttr, TestRunAttr};
-use mimic_vm::{Process, Vm};
+use mimic_vm::{Checks, Engine, Process, Vm};
 use std::fmt::Write;
 
 /// One program on both sides.
 pub(crate) struct Both {
     kernel: Prog,
-    mimic: Process,
+    /// One for each engine.
+    mimic: Vec<Process>,
     name: String,
     pub(crate) differences: Vec<String>,
 }
@@ -67,12 +69,15 @@ impl Both {
         };
         let kernel =
             Prog::load_or_explain(&attr).unwrap_or_else(|error| panic!("{prog_type} {text}: {error}"));
-        let vm = Vm::builder(Linux::new(World::default())).byte_order(ByteOrder::NATIVE).cpus(2);
-        let vm = vm.build().expect("guest memory");
-        let mut linked = Program::from_code("test", assembly.slots, ByteOrder::NATIVE);
-        linked.prog_type = Some(prog_type);
-        let program = vm.add(linked, &[]).expect("it loads");
-        let mimic = vm.process(&program, 0).expect("a process");
+        let process = |(engine, checks): &(Engine, Checks)| {
+            let vm = Vm::builder(Linux::new(World::default())).byte_order(ByteOrder::NATIVE).cpus(2);
+            let vm = vm.engine(*engine).checks(*checks).build().expect("guest memory");
+            let mut linked = Program::from_code("test", assembly.slots.clone(), ByteOrder::NATIVE);
+            linked.prog_type = Some(prog_type);
+            let program = vm.add(linked, &[]).expect("it loads");
+            vm.process(&program, 0).expect("a process")
+        };
+        let mimic = engines(ByteOrder::NATIVE).iter().map(process).collect();
         Both { kernel, mimic, name: format!("{prog_type}: {text}"), differences: Vec::new() }
     }
 
@@ -107,41 +112,17 @@ impl Both {
         }
     }
 
-    fn mimic(&mut self, input: &Input) -> Result<Answer, TestRunError> {
-        let run = TestRun {
-            data_in: &input.data,
-            data_out: input.data_size_out > 0,
-            data_size_out: input.data_size_out,
-            ctx_in: &input.ctx,
-            ctx_size_out: input.ctx_size_out,
-            repeat: input.repeat,
-            flags: input.flags,
-            cpu: input.cpu,
-            batch_size: input.batch_size,
-        };
-        let refused = |errno: Errno| Answer {
-            errno: errno.0,
-            retval: 0,
-            data_out: Vec::new(),
-            data_size_out: 0,
-            ctx_out: Vec::new(),
-            ctx_size_out: 0,
-            ctx_in_after: Vec::new(),
-        };
-        let out = match test_run(&mut self.mimic, &run) {
-            Ok(out) => out,
-            Err(TestRunError::Errno(errno, _)) => return Ok(refused(errno)),
-            Err(error) => return Err(error),
-        };
-        Ok(Answer {
-            errno: out.errno.map_or(0, |errno| errno.0),
-            retval: out.retval,
-            data_out: out.data_out,
-            data_size_out: out.data_size_out,
-            ctx_out: out.ctx_out,
-            ctx_size_out: out.ctx_size_out,
-            ctx_in_after: out.ctx_in_after,
-        })
+    /// What the interpreter answers, if all engines answer the same.
+    fn mimic(&mut self, input: &Input) -> Result<Answer, String> {
+        let mut answers = self.mimic.iter_mut().map(|process| answer(process, input));
+        let first = answers.next().expect("there is an interpreter").map_err(|error| error.to_string())?;
+        for other in answers {
+            let other = other.map_err(|error| format!("on another engine: {error}"))?;
+            if other != first {
+                return Err(format!("two things: {first:?}, on another engine {other:?}"));
+            }
+        }
+        Ok(first)
     }
 
     /// Runs both and notes a difference.
@@ -268,4 +249,41 @@ pub(crate) fn packets() -> Vec<(&'static str, Vec<u8>)> {
         ("just ipv6", frame(0x86dd, 54)),
         ("zeros", vec![0; 64]),
     ]
+}
+
+fn answer(process: &mut Process, input: &Input) -> Result<Answer, TestRunError> {
+    let run = TestRun {
+        data_in: &input.data,
+        data_out: input.data_size_out > 0,
+        data_size_out: input.data_size_out,
+        ctx_in: &input.ctx,
+        ctx_size_out: input.ctx_size_out,
+        repeat: input.repeat,
+        flags: input.flags,
+        cpu: input.cpu,
+        batch_size: input.batch_size,
+    };
+    let refused = |errno: Errno| Answer {
+        errno: errno.0,
+        retval: 0,
+        data_out: Vec::new(),
+        data_size_out: 0,
+        ctx_out: Vec::new(),
+        ctx_size_out: 0,
+        ctx_in_after: Vec::new(),
+    };
+    let out = match test_run(process, &run) {
+        Ok(out) => out,
+        Err(TestRunError::Errno(errno, _)) => return Ok(refused(errno)),
+        Err(error) => return Err(error),
+    };
+    Ok(Answer {
+        errno: out.errno.map_or(0, |errno| errno.0),
+        retval: out.retval,
+        data_out: out.data_out,
+        data_size_out: out.data_size_out,
+        ctx_out: out.ctx_out,
+        ctx_size_out: out.ctx_size_out,
+        ctx_in_after: out.ctx_in_after,
+    })
 }

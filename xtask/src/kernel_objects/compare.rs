@@ -7,6 +7,7 @@ use std::sync::Arc;
 use mimic::abi::btf::Btf;
 use mimic::abi::{Callee, Insn, ProgType};
 use mimic::object::{Program, Target};
+use mimic_tests::engines::ENGINES;
 use mimic_tests::kernel::{Kernel, Parts, possible_cpus};
 use mimic_tests::oracle::{Difference, Fixture, KnownList, ObjectRecord, ProgramRecord};
 
@@ -116,7 +117,7 @@ impl Comparison {
             (first, _) => return self.refused(&ours.name, program, first),
         };
         let unstable = differences(&first, &second);
-        let mimic = ours.record_program(program, possible_cpus() as u32);
+        let mimic = ours.record_program(program, possible_cpus() as u32, ENGINES[0]);
         let mut found = differences(&first, &mimic);
         found.retain(|difference| !unstable.iter().any(|other| other.path == difference.path));
         self.tally.programs += 1;

@@ -1,6 +1,6 @@
 //! `mimic run`: a program over packets.
 
-use crate::args::{ReplayAs, Run};
+use crate::args::{Engine, ReplayAs, Run};
 use crate::packets::Packets;
 use crate::recording::Recording;
 use crate::tracer::Tracer;
@@ -80,6 +80,10 @@ fn check(args: &Run) -> Done {
         return Err(Failure::Usage(
             "--strict: only contexts of --ctx and --replay have captured calls".into(),
         ));
+    }
+    if args.trace && args.machine.engine == Engine::Jit {
+        let why = "--trace sees each instruction, which native code does not show; leave out --engine jit";
+        return Err(Failure::Usage(why.into()));
     }
     Ok(())
 }

@@ -38,6 +38,12 @@ impl Cage {
         Ok(Cage { base, len, backing })
     }
 
+    /// Where the range is.
+    #[inline]
+    pub(crate) fn host_addr(&self) -> usize {
+        self.base.expose_provenance()
+    }
+
     /// Bytes in the range; all guest addresses are below.
     pub(crate) fn len(&self) -> u64 {
         self.len

@@ -13,8 +13,8 @@ mod zeroed;
 pub use cage::PAGE_LEN;
 pub(crate) use region::RegionInfo;
 pub use region::{Bounds, Layout, Part, Region};
-pub(crate) use view::Window;
 pub use view::{AccessError, Place, View};
+pub(crate) use view::{Window, size_index};
 pub use zeroed::{zeroed32, zeroed64};
 
 use cage::Cage;
@@ -120,6 +120,12 @@ impl Memory {
             version: AtomicU64::new(0),
             pages: Mutex::new(pages),
         }))
+    }
+
+    /// The host's address of guest address 0.
+    #[inline]
+    pub(crate) fn host_addr(&self) -> usize {
+        self.cage.host_addr()
     }
 
     /// The byte order that programs see.

@@ -91,6 +91,14 @@ impl RegionInfo {
         }
     }
 
+    /// The fields, if it is a context.
+    pub(crate) fn fields(&self) -> Option<CtxLayout> {
+        match &self.layout {
+            Layout::Fields(layout) => Some(*layout),
+            Layout::Bytes(_) | Layout::Slab { .. } | Layout::Custom(_) => None,
+        }
+    }
+
     pub(crate) fn bounds(&self) -> (u32, u32) {
         (self.start.load(Ordering::Relaxed), self.end.load(Ordering::Relaxed))
     }

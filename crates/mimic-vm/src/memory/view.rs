@@ -44,26 +44,55 @@ pub struct Place {
 }
 
 /// Bytes that may be accessed without another look: part of one object. Only ever made by a view of the same memory.
+///
+/// Compiled code reads the fields.
 #[derive(Clone, Copy, Default)]
+#[repr(C)]
 pub(crate) struct Window {
-    start: u64,
-    /// Readable bytes from `start` on.
-    len: u64,
-    /// Writable ones: `len` or 0.
-    write_len: u64,
+    pub(crate) start: u64,
+    /// For accesses of 1, 2, 4 and 8 bytes ([`size_index`]): at how many offsets from `start` on a read may begin.
+    pub(crate) reads: [u64; 4],
+    /// The same for writes.
+    pub(crate) writes: [u64; 4],
+}
+
+/// A size's place in a window: the power of 2 that it is.
+#[inline(always)]
+pub(crate) fn size_index(size: Size) -> usize {
+    match size {
+        Size::B => 0,
+        Size::H => 1,
+        Size::W => 2,
+        Size::Dw => 3,
+    }
 }
 
 impl Window {
-    #[inline(always)]
-    pub(crate) fn reads(&self, addr: u64, len: u64) -> bool {
-        let off = addr.wrapping_sub(self.start);
-        off < self.len && len <= self.len - off
+    fn new(start: u64, len: u32, writable: bool) -> Window {
+        let starts = [1, 2, 4, 8].map(|size| (u64::from(len) + 1).saturating_sub(size));
+        Window { start, reads: starts, writes: if writable { starts } else { [0; 4] } }
     }
 
     #[inline(always)]
-    pub(crate) fn writes(&self, addr: u64, len: u64) -> bool {
+    pub(crate) fn reads(&self, addr: u64, size: Size) -> bool {
+        addr.wrapping_sub(self.start) < self.reads[size_index(size)]
+    }
+
+    #[inline(always)]
+    pub(crate) fn writes(&self, addr: u64, size: Size) -> bool {
+        addr.wrapping_sub(self.start) < self.writes[size_index(size)]
+    }
+
+    #[inline(always)]
+    pub(crate) fn reads_bytes(&self, addr: u64, len: u64) -> bool {
         let off = addr.wrapping_sub(self.start);
-        off < self.write_len && len <= self.write_len - off
+        off < self.reads[0] && len <= self.reads[0] - off
+    }
+
+    #[inline(always)]
+    pub(crate) fn writes_bytes(&self, addr: u64, len: u64) -> bool {
+        let off = addr.wrapping_sub(self.start);
+        off < self.writes[0] && len <= self.writes[0] - off
     }
 }
 
@@ -203,9 +232,8 @@ impl View {
         let window = || {
             let region = self.table.at_or_before(addr).filter(|region| region.cacheable())?;
             let object = region.object_at(u32::try_from(addr - u64::from(region.base)).ok()?)?;
-            let write_len = if object.access == super::Access::ReadWrite { object.len } else { 0 };
             let start = u64::from(region.base) + u64::from(object.off);
-            Some(Window { start, len: u64::from(object.len), write_len: u64::from(write_len) })
+            Some(Window::new(start, object.len, object.access == super::Access::ReadWrite))
         };
         window().unwrap_or_default()
     }
@@ -216,7 +244,14 @@ impl View {
         region.allows(off, u32::try_from(len).ok()?, write).then_some((region, off))
     }
 
-    fn error(&self, addr: u64, len: u64, write: bool) -> AccessError {
+    /// The layout of the context that begins at this address, if there is one.
+    pub(crate) fn fields_at(&self, addr: u64) -> Option<mimic_abi::CtxLayout> {
+        let region = self.table.at_or_before(addr).filter(|region| u64::from(region.base) == addr)?;
+        region.fields()
+    }
+
+    /// What is wrong with an access.
+    pub(crate) fn error(&self, addr: u64, len: u64, write: bool) -> AccessError {
         AccessError { addr, len, write, place: self.place(addr) }
     }
 }

@@ -1,0 +1,51 @@
+//! Where there is no JIT: asking for it is an error, and `Engine::Auto` is the interpreter.
+
+use crate::context::Context;
+use crate::engine::Engine;
+use crate::fault::Fault;
+use crate::interp::Control;
+use crate::process::Process;
+
+/// Nothing.
+#[derive(Default)]
+pub(crate) struct JitState;
+
+/// No code.
+pub(crate) enum Compiled {}
+
+/// No code of a program.
+#[derive(Default)]
+pub(crate) struct Cache;
+
+/// No kind of code.
+pub(crate) enum Mode {}
+
+/// Which engine runs.
+pub(crate) enum Choice {
+    Interp,
+    #[allow(dead_code, reason = "never chosen here")]
+    Jit(Mode),
+}
+
+impl Process {
+    /// The engine for the run that begins now. The error says why there is none.
+    pub(crate) fn choose(&self, _probed: bool) -> Result<Choice, String> {
+        match self.engine {
+            Engine::Interp | Engine::Auto => Ok(Choice::Interp),
+            Engine::Jit => Err(format!(
+                "there is no JIT for {} on {}; use the interpreter (Engine::Interp, --engine interp)",
+                std::env::consts::ARCH,
+                std::env::consts::OS
+            )),
+        }
+    }
+
+    pub(crate) fn execute_jit(
+        &mut self,
+        _context: &mut dyn Context,
+        mode: Mode,
+        _fresh: bool,
+    ) -> Result<Control, Box<Fault>> {
+        match mode {}
+    }
+}

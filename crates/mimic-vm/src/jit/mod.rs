@@ -1,0 +1,111 @@
+//! The JIT: programs as machine code of the host's.
+//!
+//! `translate` walks over a program's ops and emits code through a `Backend`; `run` enters and leaves it. Whatever compiled code does
+//! not do itself, it leaves to the interpreter's functions, so that there is one meaning of everything: it leaves with all of the process
+//! in its state, and is entered again where it is to go on.
+#![allow(unsafe_code, reason = "emits, enters and leaves machine code")]
+
+mod backend;
+mod code;
+mod ctx;
+mod flow;
+mod run;
+mod runtime;
+mod signal;
+mod state;
+mod translate;
+mod x86_64;
+
+pub(crate) use run::Choice;
+pub(crate) use state::JitState;
+
+use crate::engine::Checks;
+use crate::program::LoadedProgram;
+use code::CodeMemory;
+use mimic_abi::CtxLayout;
+use std::sync::{Arc, Mutex, PoisonError};
+use translate::NO_ENTRY;
+
+/// What code is made for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Mode {
+    pub(crate) checks: Checks,
+    /// The layout of the context, if it has one and code does not check anyway.
+    pub(crate) ctx: Option<CtxLayout>,
+    /// Somebody looks at helper calls.
+    pub(crate) watched: bool,
+    /// Frames are to be cleared: the driver makes them.
+    pub(crate) frames_outside: bool,
+}
+
+/// A program's code.
+pub(crate) struct Compiled {
+    mode: Mode,
+    memory: CodeMemory,
+    enter: u32,
+    resume: u32,
+    starts: Box<[u32]>,
+    entries: Box<[u32]>,
+    returns: Box<[(u32, u32)]>,
+    leads: Box<[u32]>,
+}
+
+impl Compiled {
+    fn new(program: &LoadedProgram, mode: &Mode) -> Result<Compiled, String> {
+        let made = translate::translate(program, mode, x86_64::X86_64::native());
+        let mut memory = CodeMemory::new(&made.finished.code)?;
+        if mode.checks == Checks::Cage {
+            memory.catch_faults(made.finished.faulted)?;
+        }
+        Ok(Compiled {
+            mode: *mode,
+            memory,
+            enter: made.finished.enter,
+            resume: made.finished.resume,
+            starts: made.starts,
+            entries: made.entries,
+            returns: made.returns,
+            leads: made.leads,
+        })
+    }
+
+    /// Where the code of an op can be entered.
+    fn entry(&self, op: usize) -> Option<usize> {
+        self.entries.get(op).filter(|off| **off != NO_ENTRY).map(|off| self.memory.addr(*off))
+    }
+
+    /// The op that an address returns to.
+    fn returns_to(&self, addr: usize) -> u32 {
+        let off = self.memory.offset_of(addr).unwrap_or(0);
+        let at = self.returns.partition_point(|(back, _)| *back < off);
+        self.returns.get(at).map_or(0, |(_, op)| *op)
+    }
+
+    /// The op whose code an address is in.
+    fn op_at(&self, addr: usize) -> usize {
+        let off = self.memory.offset_of(addr).unwrap_or(0);
+        self.starts.partition_point(|start| *start <= off).saturating_sub(1)
+    }
+
+    /// Ops of the straight run before this one.
+    fn run_before(&self, op: usize) -> u64 {
+        self.leads.get(op).map_or(0, |lead| op as u64 - u64::from(*lead))
+    }
+}
+
+/// What was made of a program so far: a handful of kinds at most.
+#[derive(Default)]
+pub(crate) struct Cache(Mutex<Vec<Arc<Compiled>>>);
+
+impl Cache {
+    /// The code of a program, made when it is first asked for.
+    pub(crate) fn code(&self, program: &LoadedProgram, mode: &Mode) -> Result<Arc<Compiled>, String> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(code) = made.iter().find(|code| code.mode == *mode) {
+            return Ok(code.clone());
+        }
+        let code = Arc::new(Compiled::new(program, mode)?);
+        made.push(code.clone());
+        Ok(code)
+    }
+}
