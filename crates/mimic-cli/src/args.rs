@@ -258,6 +258,9 @@ pub(crate) struct Run {
     /// Run each packet so many times; the last run counts
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeat: u32,
+    /// How packets are run; with per-cpu, CPUs change what they share in an order that is another each time
+    #[arg(long, value_enum, default_value = "inline")]
+    pub(crate) scheduler: Scheduler,
     /// Write one pcapng for each verdict into this folder: the packets as the program left them, the verdict as comment
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -337,7 +340,7 @@ pub(crate) struct Machine {
     /// Set maps before the run from a JSON file, also one that --json wrote
     #[arg(long, value_name = "FILE")]
     pub(crate) preset: Option<PathBuf>,
-    /// Virtual CPUs; packets go to them in turn
+    /// Virtual CPUs; packets of a flow go to the same one, as a network card deals them out
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) cpus: u32,
     /// What random numbers are drawn from; the same seed gives the same run (0 unless a context says)
@@ -349,6 +352,15 @@ pub(crate) struct Machine {
     /// What executes instructions
     #[arg(long, value_enum, default_value = "interp")]
     pub(crate) engine: Engine,
+}
+
+/// Who runs packets, and where.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scheduler {
+    /// One packet after the other, on one thread: a run repeats bit for bit
+    Inline,
+    /// A thread for each virtual CPU
+    PerCpu,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -148,7 +148,7 @@ impl Linux {
 
     /// Adds a line to the trace output.
     pub(crate) fn print_trace(&self, cpu: u32, text: &[u8]) {
-        let (task, time_ns) = (self.task(cpu), self.clock.now_ns());
+        let (task, time_ns) = (self.task(cpu), self.clock.now_ns_on(cpu));
         self.lock_trace().print(&self.world.trace, time_ns, cpu, &task, text);
     }
 

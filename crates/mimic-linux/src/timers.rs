@@ -90,7 +90,7 @@ impl Timers {
         let timer = self.at(addr, id).filter(|timer| timer.callback.is_some()).ok_or(Errno::EINVAL)?;
         let at_ns = match absolute {
             true => (ns as i64).saturating_sub(timer.base.ahead_ns(clock)),
-            false => (clock.now_ns() as i64).saturating_add(ns as i64),
+            false => (clock.now_ns_on(cpu) as i64).saturating_add(ns as i64),
         };
         let old = timer.armed.take();
         self.number += 1;
@@ -179,6 +179,11 @@ impl Linux {
     /// The fault of the first callback that had one; what is due after it is still there for the next call.
     pub fn run_due(&self, vm: &Arc<Vm>) -> Result<u32, RunError> {
         self.advance_to(vm, self.clock().now_ns())
+    }
+
+    /// Whether a timer or work is due at a time.
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        self.lock_timers().is_due(now_ns as i64)
     }
 
     /// Moves the virtual clock forward, running timers and work that become due on the way, each at its time. The host's clock does not

@@ -7,7 +7,7 @@ use crate::map::MapHandle;
 use crate::pretty::Pretty;
 use mimic_abi::btf::{Btf, Kind, KindCode, TypeId};
 use mimic_abi::{ByteOrder, Errno, MapType};
-use mimic_linux::maps::{LinuxMap, PerfEventArray, Ringbuf};
+use mimic_linux::maps::{LinuxMap, PerfEventArray};
 use serde_json::{Value, json};
 use std::any::Any;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -70,12 +70,7 @@ impl<'a> MapHandle<'a> {
 
     /// The records that programs have committed to a ring buffer, or put into perf event buffers, taken out. None of other maps.
     pub fn take_records(&self) -> Vec<Vec<u8>> {
-        let map: &dyn Any = &*self.map().map;
-        if let Some(ring) = map.downcast_ref::<LinuxMap<Ringbuf>>() {
-            return ring.ops().take();
-        }
-        let perf = map.downcast_ref::<LinuxMap<PerfEventArray>>();
-        perf.map(|perf| perf.ops().take().into_iter().map(|sample| sample.data).collect()).unwrap_or_default()
+        crate::tally::records(self.map(), None)
     }
 
     /// Gives each CPU's slot of a perf event array a buffer of so many bytes, as loaders do: without one programs cannot write to it. Does

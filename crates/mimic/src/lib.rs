@@ -16,9 +16,13 @@ mod map;
 mod names;
 mod packet;
 pub mod pcap;
+#[cfg(not(target_family = "wasm"))]
+mod per_cpu;
 mod preset;
 mod pretty;
+mod rss;
 mod runner;
+mod tally;
 
 pub use btf_file::read_btf;
 pub use dump::{Entry, MapContents, Typed, hex, unhex};
@@ -31,6 +35,9 @@ pub use mimic_object as object;
 pub use mimic_vm as vm;
 pub use names::HelperNames;
 pub use packet::{AnyPacket, PacketContext, verdict_name, verdicts_of};
+#[cfg(not(target_family = "wasm"))]
+pub use per_cpu::Each;
+pub use rss::{Rss, flow_hash};
 pub use runner::{Count, RECORDS_MAX, Record, Records, Report, Runner, Verdict, VerdictKey};
 
 /// The example in the README.

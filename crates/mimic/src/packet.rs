@@ -94,12 +94,38 @@ impl Context for AnyPacket {
 }
 
 impl AnyPacket {
+    /// A new context of the same kind, with the same wish for packets to be read back.
+    pub fn another(&self) -> AnyPacket {
+        match self {
+            AnyPacket::Xdp(xdp) => {
+                let mut another = XdpContext::packet([]);
+                another.read_back = xdp.read_back;
+                AnyPacket::Xdp(Box::new(another))
+            }
+            AnyPacket::Skb(skb) => {
+                let mut another = SkbContext::packet([]);
+                another.read_back = skb.read_back;
+                AnyPacket::Skb(Box::new(another))
+            }
+            AnyPacket::Raw(_) => AnyPacket::Raw(RawContext::default()),
+        }
+    }
+
     /// The context itself.
     pub fn context(&mut self) -> &mut dyn Context {
         match self {
             AnyPacket::Xdp(xdp) => &mut **xdp,
             AnyPacket::Skb(skb) => &mut **skb,
             AnyPacket::Raw(raw) => raw,
+        }
+    }
+
+    /// Says whether the packet is read back after a run; it is unless said otherwise. Without it a run costs less. Plain bytes always are.
+    pub fn set_read_back(&mut self, read_back: bool) {
+        match self {
+            AnyPacket::Xdp(xdp) => xdp.read_back = read_back,
+            AnyPacket::Skb(skb) => skb.read_back = read_back,
+            AnyPacket::Raw(_) => {}
         }
     }
 

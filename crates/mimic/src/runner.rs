@@ -1,20 +1,27 @@
 //! `Runner`: a program over a stream of packets: one process per virtual CPU, contexts refilled, the clock driven by the packets' times.
 //!
-//! Packets go to the CPUs in turn, one after the other, so that a run repeats bit for bit.
+//! Packets go to the CPUs by their flows (`Rss`). [`Runner::run`] and [`Runner::packet`] run one after the other, so that a run repeats bit for
+//! bit; `per_cpu` has the way to run them at once.
 
 use crate::error::Error;
 use crate::loaded::{Loaded, Runnable};
-use crate::packet::{AnyPacket, verdict_name};
+use crate::packet::AnyPacket;
 use crate::pcap::{Frame, PacketSource};
+use crate::rss::Rss;
+use crate::tally::Tally;
 use mimic_abi::MapType;
 use mimic_linux::Linux;
-use mimic_vm::{Context, Fault, Hook, LoadedProgram, Outcome, Probe, Process, RunError};
+use mimic_vm::{Context, Fault, Hook, Probe, Process, RunError};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The most records of one ring buffer that a runner keeps; what comes after is counted.
 pub const RECORDS_MAX: usize = 1 << 16;
+
+/// Packets that `run_all` reads at a time.
+const BATCH_LEN: usize = 64;
+/// Bytes of them, about.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Bytes of the buffer that each CPU's perf events get.
 const PERF_BYTES_MAX: u64 = 1 << 20;
@@ -77,7 +84,8 @@ impl VerdictKey {
 /// A record of a ring buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The packet during whose run it was written, from 1.
+    /// The packet during whose run it was written, from 1; of ring buffers that several CPUs wrote to at once, the one after whose run it
+    /// was read.
     pub packet: u64,
     /// Its bytes.
     pub bytes: Vec<u8>,
@@ -103,7 +111,7 @@ pub struct Report {
     pub insns: u64,
     /// Runs: packets times repetitions.
     pub runs: u64,
-    /// Time that the runs took on the host, in all.
+    /// Time that the runs took on the host, in all; with what is done to begin and end them. CPUs that ran at once count each.
     pub time: Duration,
     /// The first faults and refusals, each different one once: the packet, from 1, and what happened.
     pub stops: Vec<(u64, Verdict)>,
@@ -113,22 +121,19 @@ pub struct Report {
     pub records: BTreeMap<usize, Records>,
 }
 
-/// The most different faults that a report keeps.
-const STOPS_MAX: usize = 16;
-
 /// A program, to be run over packets.
 pub struct Runner<'a> {
-    loaded: &'a Loaded,
-    program: Arc<LoadedProgram>,
-    processes: Vec<Process>,
+    pub(crate) loaded: &'a Loaded,
+    pub(crate) processes: Vec<Process>,
     /// Each packet is run so many times; the last counts. 1 unless said otherwise.
     pub repeat: u32,
     /// The packets' times drive the virtual clock.
     pub clock: bool,
     start_ns: u64,
     first_ns: Option<u64>,
-    rings: Vec<usize>,
-    report: Report,
+    now_ns: u64,
+    pub(crate) rss: Rss,
+    pub(crate) tally: Tally,
 }
 
 impl<'a> Runner<'a> {
@@ -139,18 +144,19 @@ impl<'a> Runner<'a> {
         let is_ring = |map: &crate::MapHandle<'_>| {
             matches!(map.spec().kind(), Ok(MapType::Ringbuf | MapType::PerfEventArray))
         };
-        let rings = loaded.maps().enumerate().filter(|(_, map)| is_ring(map)).map(|(index, _)| index);
+        let rings = loaded.maps().enumerate().filter(|(_, map)| is_ring(map));
+        let rings = rings.map(|(index, map)| (index, map.map().clone())).collect();
         loaded.maps().for_each(|map| map.open_perf(PERF_BYTES_MAX));
         Ok(Runner {
             loaded,
-            program: program.program().clone(),
             processes: processes.collect::<Result<_, _>>()?,
             repeat: 1,
             clock: true,
             start_ns: loaded.vm().emulator_as::<Linux>().map_or(0, |linux| linux.clock().now_ns()),
             first_ns: None,
-            rings: rings.collect(),
-            report: Report::default(),
+            now_ns: 0,
+            rss: Rss::new(loaded.vm().cpus()),
+            tally: Tally::new(program.program().clone(), rings),
         })
     }
 
@@ -174,11 +180,48 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
+    /// Runs the program on all packets, without a look at each: what a long capture takes the least time by. Packets are not read back.
+    pub fn run_all(&mut self, source: &mut dyn PacketSource, context: &mut AnyPacket) -> Result<(), Error> {
+        context.set_read_back(false);
+        let mut frames = Vec::new();
+        let mut more = Ok(true);
+        while let Ok(true) = more {
+            let (mut count, mut bytes) = (0, 0);
+            while count < BATCH_LEN && bytes < BATCH_BYTES {
+                if frames.len() == count {
+                    frames.push(Frame::default());
+                }
+                more = source.next(&mut frames[count]).map_err(Error::from);
+                if !matches!(more, Ok(true)) {
+                    break;
+                }
+                bytes += frames[count].bytes.len();
+                count += 1;
+            }
+            // The clock is looked at for all of them: for one it takes as long as a small program.
+            let start = Instant::now();
+            for frame in &frames[..count] {
+                self.packet_untimed(frame, context, &mut mimic_vm::NoProbe);
+            }
+            self.tally.report.time += start.elapsed();
+        }
+        context.set_read_back(true);
+        more.map(|_| ())
+    }
+
     /// Runs the program on one packet.
     pub fn packet<P: Probe>(&mut self, frame: &Frame, context: &mut AnyPacket, probe: &mut P) -> Verdict {
+        let start = Instant::now();
+        let verdict = self.packet_untimed(frame, context, probe);
+        self.tally.report.time += start.elapsed();
+        verdict
+    }
+
+    fn packet_untimed<P: Probe>(&mut self, frame: &Frame, context: &mut AnyPacket, probe: &mut P) -> Verdict {
         self.set_clock(frame.time_ns);
-        let mut verdict = Verdict::Refused("it was not run: repeat is 0".into());
-        let cpu = self.next_cpu(frame.bytes.len());
+        let mut verdict = not_run();
+        let cpu = self.rss.cpu(&frame.bytes) as usize;
+        self.arrived(frame.bytes.len());
         for _ in 0..self.repeat {
             context.set_frame(frame);
             verdict = self.once(cpu, context.context(), probe);
@@ -187,121 +230,89 @@ impl<'a> Runner<'a> {
         verdict
     }
 
-    /// Runs the program on a context; `hook` sees its helper calls.
+    /// Runs the program on a context; `hook` sees its helper calls. Contexts go to the CPUs in turn.
     pub fn context<P: Probe>(
         &mut self,
         context: &mut dyn Context,
         mut hook: Option<Box<dyn Hook>>,
         probe: &mut P,
     ) -> Verdict {
-        let cpu = self.next_cpu(0);
+        let cpu = self.tally.report.total.packets as usize % self.processes.len();
+        self.arrived(0);
         let before = self.processes[cpu].set_hook(hook.take());
-        let mut verdict = Verdict::Refused("it was not run: repeat is 0".into());
+        let mut verdict = not_run();
+        let start = Instant::now();
         for _ in 0..self.repeat {
             verdict = self.once(cpu, context, probe);
         }
+        self.tally.report.time += start.elapsed();
         self.processes[cpu].set_hook(before);
         self.count(&verdict, 0);
         verdict
     }
 
-    fn next_cpu(&mut self, len: usize) -> usize {
-        self.report.total.packets += 1;
-        self.report.total.bytes += len as u64;
-        (self.report.total.packets - 1) as usize % self.processes.len()
+    /// Counts a packet in; answers its number.
+    pub(crate) fn arrived(&mut self, len: usize) -> u64 {
+        let total = &mut self.tally.report.total;
+        total.packets += 1;
+        total.bytes += len as u64;
+        total.packets
     }
 
     fn once<P: Probe>(&mut self, cpu: usize, context: &mut dyn Context, probe: &mut P) -> Verdict {
-        let start = Instant::now();
         let result = self.processes[cpu].run_dyn(context, probe);
-        self.report.time += start.elapsed();
-        self.report.runs += 1;
-        self.verdict(result)
+        self.tally.verdict(result)
     }
 
-    /// What it has come to so far.
+    /// What it has come to so far; verdicts are counted in the end.
     pub fn report(&self) -> &Report {
-        &self.report
+        &self.tally.report
     }
 
     /// Ends it.
-    pub fn finish(self) -> Report {
-        self.report
+    pub fn finish(mut self) -> Report {
+        self.tally.settle();
+        self.tally.report
+    }
+
+    /// The virtual time of a packet that was captured at `time_ns`; none if packets do not drive the clock.
+    pub(crate) fn now_ns(&mut self, time_ns: u64) -> Option<u64> {
+        if !self.clock {
+            return None;
+        }
+        let first_ns = *self.first_ns.get_or_insert(time_ns);
+        // Captures of several interfaces can go back in time; the clock cannot.
+        self.now_ns = self.now_ns.max(self.start_ns.saturating_add(time_ns.saturating_sub(first_ns)));
+        Some(self.now_ns)
     }
 
     /// Lets the virtual clock go on to the time of a packet, and runs the timers that are due.
     pub fn set_clock(&mut self, time_ns: u64) {
-        let Some(linux) = self.loaded.vm().emulator_as::<Linux>().filter(|_| self.clock) else { return };
-        let first_ns = *self.first_ns.get_or_insert(time_ns);
-        // Captures of several interfaces can go back in time; the clock cannot.
-        let now_ns = self.start_ns.saturating_add(time_ns.saturating_sub(first_ns));
-        if now_ns > linux.clock().now_ns() {
-            let advanced = linux.advance_to(self.loaded.vm(), now_ns);
-            if let Err(RunError::Fault(fault)) = advanced {
-                self.report.timer_faults += 1;
-                let verdict = Verdict::Faulted(fault.clone());
-                self.keep_stop(&verdict, |stop| same_fault(stop, &fault));
-            }
+        if let Some(now_ns) = self.now_ns(time_ns) {
+            self.advance_to(now_ns);
         }
     }
 
-    fn verdict(&mut self, result: Result<Outcome, RunError>) -> Verdict {
-        match result {
-            Ok(outcome) => {
-                self.report.insns += outcome.insns;
-                let retval = outcome.r0 as u32;
-                Verdict::Returned(retval, verdict_name(self.program.linked(), retval))
+    /// Moves the clock forward, and runs the timers that are due.
+    pub(crate) fn advance_to(&mut self, now_ns: u64) {
+        let Some(linux) = self.loaded.vm().emulator_as::<Linux>() else { return };
+        if now_ns > linux.clock().now_ns() {
+            let advanced = linux.advance_to(self.loaded.vm(), now_ns);
+            if let Err(RunError::Fault(fault)) = advanced {
+                self.tally.report.timer_faults += 1;
+                self.tally.keep_stop(self.tally.report.total.packets, &Verdict::Faulted(fault));
             }
-            Err(RunError::Fault(fault)) => Verdict::Faulted(fault),
-            Err(RunError::Context(error)) => Verdict::Refused(error.to_string()),
         }
     }
 
     fn count(&mut self, verdict: &Verdict, len: usize) {
-        let key = match verdict {
-            Verdict::Returned(retval, name) => VerdictKey::Returned(*retval, *name),
-            Verdict::Faulted(fault) => {
-                self.keep_stop(verdict, |stop| same_fault(stop, fault));
-                VerdictKey::Faulted
-            }
-            Verdict::Refused(why) => {
-                let known =
-                    |stop: &(u64, Verdict)| matches!(&stop.1, Verdict::Refused(known) if known == why);
-                self.keep_stop(verdict, known);
-                VerdictKey::Refused
-            }
-        };
-        let count = self.report.verdicts.entry(key).or_default();
-        count.packets += 1;
-        count.bytes += len as u64;
-        self.take_records();
-    }
-
-    fn keep_stop(&mut self, verdict: &Verdict, known: impl Fn(&(u64, Verdict)) -> bool) {
-        let stops = &mut self.report.stops;
-        if stops.len() < STOPS_MAX && !stops.iter().any(known) {
-            stops.push((self.report.total.packets, verdict.clone()));
-        }
-    }
-
-    /// Reads the ring buffers, as a user who polls them would: a program that nobody listens to would find them full.
-    fn take_records(&mut self) {
-        for index in &self.rings {
-            let Some(map) = self.loaded.maps().nth(*index) else { continue };
-            let taken = map.take_records();
-            if taken.is_empty() {
-                continue;
-            }
-            let records = self.report.records.entry(*index).or_default();
-            records.total += taken.len() as u64;
-            let room = RECORDS_MAX - records.kept.len();
-            let packet = self.report.total.packets;
-            records.kept.extend(taken.into_iter().take(room).map(|bytes| Record { packet, bytes }));
-        }
+        let packet = self.tally.report.total.packets;
+        self.tally.count(packet, verdict, len);
+        self.tally.take_records(packet, None);
     }
 }
 
-/// Whether a stop is a fault at the same place.
-fn same_fault(stop: &(u64, Verdict), fault: &Fault) -> bool {
-    matches!(&stop.1, Verdict::Faulted(known) if known.pc == fault.pc && known.program == fault.program)
+/// The verdict when `repeat` is 0.
+pub(crate) fn not_run() -> Verdict {
+    Verdict::Refused("it was not run: repeat is 0".into())
 }

@@ -1,6 +1,6 @@
 //! `mimic run`: a program over packets.
 
-use crate::args::{Engine, ReplayAs, Run};
+use crate::args::{Engine, ReplayAs, Run, Scheduler};
 use crate::packets::Packets;
 use crate::recording::Recording;
 use crate::tracer::Tracer;
@@ -30,12 +30,18 @@ pub(crate) fn run(args: &Run) -> Done {
     let mut outputs = Outputs::new(args, &loaded, world)?;
     let mut same = true;
     match &mut input {
+        Inputs::Packets(packets) if args.scheduler == Scheduler::PerCpu => {
+            run_per_cpu(args, &mut runner, packets, linked, outputs.sinks.as_mut())?;
+        }
         Inputs::Packets(packets) => {
             let mut context = mimic::AnyPacket::for_program(linked).map_err(Failure::Input)?;
             run_packets(args, &mut runner, packets, &mut context, &mut outputs)?;
         }
         Inputs::Contexts(_, _) if outputs.sinks.is_some() => {
             return Err(Failure::Usage("--out takes packets; contexts have none to write".into()));
+        }
+        Inputs::Contexts(_, _) if args.scheduler == Scheduler::PerCpu => {
+            return Err(Failure::Usage("--scheduler per-cpu takes packets, not contexts".into()));
         }
         Inputs::Contexts(_, file) => same = run_contexts(args, &loaded, &mut runner, file, &mut outputs)?,
     }
@@ -48,7 +54,9 @@ pub(crate) fn run(args: &Run) -> Done {
         return exit_code(&report);
     }
     let maps: Vec<MapContents> = loaded.maps().map(|map| map.contents()).collect::<Result<_, _>>()?;
-    let trace = loaded.vm().emulator_as::<Linux>().map(Linux::take_trace).unwrap_or_default();
+    let mut trace = loaded.vm().emulator_as::<Linux>().map(Linux::take_trace).unwrap_or_default();
+    // CPUs that run at once write in any order.
+    trace.lines.sort_by_key(|line| line.time_ns);
     let text = report::Text {
         loaded: &loaded,
         program: program.program(),
@@ -251,6 +259,10 @@ fn run_packets(
     let mut tracer = tracer(args);
     let mut frame = Frame::default();
     let name = packets.name.clone();
+    if tracer.is_none() && outputs.sinks.is_none() && outputs.recording.is_none() {
+        let ran = runner.run_all(packets, context);
+        return ran.map_err(|error| Failure::Input(format!("{name}: {error}")));
+    }
     outputs.recording.iter().for_each(|recording| recording.watch(runner));
     while packets.next(&mut frame).map_err(|error| Failure::Input(format!("{name}: {error}")))? {
         let number = runner.report().total.packets + 1;
@@ -272,6 +284,42 @@ fn run_packets(
         }
     }
     Ok(())
+}
+
+/// Runs all packets, on all virtual CPUs at once.
+fn run_per_cpu(
+    args: &Run,
+    runner: &mut Runner<'_>,
+    packets: &mut Packets,
+    program: &mimic::object::Program,
+    sinks: Option<&mut Sinks>,
+) -> Done {
+    if args.trace {
+        return Err(Failure::Usage("--trace follows one packet after the other: --scheduler inline".into()));
+    }
+    if args.record.is_some() {
+        return Err(Failure::Usage("--record takes one packet after the other: --scheduler inline".into()));
+    }
+    let mut context = mimic::AnyPacket::for_program(program).map_err(Failure::Input)?;
+    context.set_read_back(sinks.is_some());
+    let name = packets.name.clone();
+    let Some(sinks) = sinks else {
+        let ran = runner.run_per_cpu(packets, || context.another(), None);
+        return ran.map_err(|error| Failure::Input(format!("{name}: {error}")));
+    };
+    // What the sinks say keeps its kind.
+    let mut failure = None;
+    let mut put = |frame: &Frame, verdict: &Verdict, after: &[u8]| {
+        sinks.put_packet(frame, verdict, after).map_err(|said| {
+            failure = Some(said);
+            mimic::Error::usage("the packets could not be written")
+        })
+    };
+    let ran = runner.run_per_cpu(packets, || context.another(), Some(&mut put));
+    match failure {
+        Some(said) => Err(said),
+        None => ran.map_err(|error| Failure::Input(format!("{name}: {error}"))),
+    }
 }
 
 /// 3 if a program was stopped; what happened was said in the report.
@@ -319,6 +367,11 @@ impl Sinks {
     }
 
     fn put(&mut self, frame: &Frame, verdict: &Verdict, context: &mimic::AnyPacket) -> Done {
+        self.put_packet(frame, verdict, context.packet())
+    }
+
+    /// Takes a packet, and what the program made of it.
+    fn put_packet(&mut self, frame: &Frame, verdict: &Verdict, after: &[u8]) -> Done {
         let mut name = verdict.name();
         if !self.files.contains_key(&name) && self.files.len() >= SINKS_MAX - 1 {
             name = "other".into();
@@ -333,7 +386,7 @@ impl Sinks {
         }
         let Some((_, writer, count)) = self.files.get_mut(&name) else { return Ok(()) };
         let (bytes, comment) = match verdict {
-            Verdict::Returned(..) => (context.packet(), verdict.name()),
+            Verdict::Returned(..) => (after, verdict.name()),
             Verdict::Faulted(fault) => (frame.bytes.as_slice(), fault.to_string()),
             Verdict::Refused(why) => (frame.bytes.as_slice(), why.clone()),
         };

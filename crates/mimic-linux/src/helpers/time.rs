@@ -19,27 +19,27 @@ pub(super) const ROWS: &[Helper] = &[
 ];
 
 fn ktime_get_ns(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
-    Ok(Linux::of(call).clock().read_ns())
+    Ok(Linux::of(call).clock().read_ns(call.cpu()))
 }
 
 fn ktime_get_boot_ns(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     let clock = Linux::of(call).clock();
-    Ok(clock.boot_ns(clock.read_ns()))
+    Ok(clock.boot_ns(clock.read_ns(call.cpu())))
 }
 
 fn ktime_get_coarse_ns(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     let clock = Linux::of(call).clock();
-    Ok(clock.coarse_ns(clock.read_ns()))
+    Ok(clock.coarse_ns(clock.read_ns(call.cpu())))
 }
 
 fn ktime_get_tai_ns(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     let clock = Linux::of(call).clock();
-    Ok(clock.tai_ns(clock.read_ns()))
+    Ok(clock.tai_ns(clock.read_ns(call.cpu())))
 }
 
 fn jiffies64(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     let clock = Linux::of(call).clock();
-    Ok(clock.jiffies(clock.read_ns()))
+    Ok(clock.jiffies(clock.read_ns(call.cpu())))
 }
 
 fn get_prandom_u32(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {

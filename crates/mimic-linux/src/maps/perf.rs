@@ -78,9 +78,18 @@ impl PerfEventArray {
 
     /// All samples of all slots, taken out, slot by slot.
     pub fn take(&self) -> Vec<PerfSample> {
+        self.take_if(|_| true)
+    }
+
+    /// All samples of a CPU, taken out.
+    pub fn take_of(&self, cpu: u32) -> Vec<PerfSample> {
+        self.take_if(|of| of == cpu)
+    }
+
+    fn take_if(&self, wanted: impl Fn(u32) -> bool) -> Vec<PerfSample> {
         let mut samples = Vec::new();
         for slot in &self.slots {
-            if let Some(buffer) = &mut *lock(slot) {
+            if let Some(buffer) = lock(slot).as_mut().filter(|buffer| wanted(buffer.cpu)) {
                 buffer.bytes = 0;
                 samples.extend(buffer.samples.drain(..));
             }

@@ -1,6 +1,8 @@
 //! `Clock`: the clocks that programs can read, virtual or the host's. Mirrors clock_gettime(2).
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use mimic_vm::CPUS_MAX;
+use std::sync::OnceLock;
 
 /// Nanoseconds in a second.
 const SECOND_NS: u64 = 1_000_000_000;
@@ -51,15 +53,23 @@ impl Default for ClockSpec {
     }
 }
 
-/// The clocks, running. Shared by all CPUs.
+/// The clocks, running. Shared by all CPUs, unless each was given a time of its own.
 #[derive(Debug)]
 pub struct Clock {
     spec: ClockSpec,
+    /// CPUs have times of their own.
+    split: AtomicBool,
+    cpus: OnceLock<Box<[CpuTime]>>,
     /// Virtual: the time. Real: what is added to the host's.
     now_ns: AtomicU64,
     #[cfg(not(target_arch = "wasm32"))]
     host_start: std::time::Instant,
 }
+
+/// A CPU's time, on cache lines of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct CpuTime(AtomicU64);
 
 impl Clock {
     /// Clocks that stand as `spec` says.
@@ -67,6 +77,8 @@ impl Clock {
         let now_ns = AtomicU64::new(spec.start_ns);
         Clock {
             spec,
+            split: AtomicBool::new(false),
+            cpus: OnceLock::new(),
             now_ns,
             #[cfg(not(target_arch = "wasm32"))]
             host_start: std::time::Instant::now(),
@@ -78,12 +90,48 @@ impl Clock {
         self.now_ns.load(Ordering::Relaxed).wrapping_add(self.host_ns())
     }
 
-    /// `CLOCK_MONOTONIC` as a program reads it: the next reading is `step_ns` later.
-    pub(crate) fn read_ns(&self) -> u64 {
+    /// `CLOCK_MONOTONIC` on a CPU, in nanoseconds, without moving it.
+    pub fn now_ns_on(&self, cpu: u32) -> u64 {
+        self.own(cpu).map_or_else(|| self.now_ns(), |time| time.load(Ordering::Relaxed))
+    }
+
+    /// `CLOCK_MONOTONIC` as a program reads it on a CPU: the next reading is `step_ns` later.
+    pub(crate) fn read_ns(&self, cpu: u32) -> u64 {
         if self.spec.step_ns == 0 || self.spec.mode == ClockMode::Real {
-            return self.now_ns();
+            return self.now_ns_on(cpu);
         }
-        self.now_ns.fetch_add(self.spec.step_ns, Ordering::Relaxed)
+        self.own(cpu).unwrap_or(&self.now_ns).fetch_add(self.spec.step_ns, Ordering::Relaxed)
+    }
+
+    /// Lets the CPUs run at different times: from now on [`Clock::set_ns_on`] moves the virtual clock of one, which begins where all
+    /// stand now. For runs over packets on several CPUs at once, each of which has its own time. The host's clock stays one.
+    pub fn split(&self) {
+        if self.spec.mode == ClockMode::Real {
+            return;
+        }
+        let cpus = self.cpus.get_or_init(|| (0..CPUS_MAX).map(|_| CpuTime(AtomicU64::new(0))).collect());
+        let now_ns = self.now_ns();
+        cpus.iter().for_each(|cpu| cpu.0.store(now_ns, Ordering::Relaxed));
+        self.split.store(true, Ordering::Release);
+    }
+
+    /// Ends [`Clock::split`]: all CPUs have the common time again, which did not move meanwhile.
+    pub fn join(&self) {
+        self.split.store(false, Ordering::Release);
+    }
+
+    /// Sets the time of one CPU, between [`Clock::split`] and [`Clock::join`]; otherwise nothing.
+    pub fn set_ns_on(&self, cpu: u32, now_ns: u64) {
+        if let Some(time) = self.own(cpu) {
+            time.store(now_ns, Ordering::Relaxed);
+        }
+    }
+
+    fn own(&self, cpu: u32) -> Option<&AtomicU64> {
+        if !self.split.load(Ordering::Acquire) {
+            return None;
+        }
+        self.cpus.get()?.get(cpu as usize).map(|time| &time.0)
     }
 
     /// Sets `CLOCK_MONOTONIC`. Timers that become due do not run by this; see `Linux::advance_to`.

@@ -1,19 +1,23 @@
 //! Schedulers: who runs a process, where and when. Jobs go in, finished ones come out; contexts travel with them.
 //!
 //! [`Inline`] runs a job here and now and is deterministic. [`PerCpu`] has one worker for each virtual CPU and never runs two processes
-//! on one CPU, as the kernel with its preemption off. [`Naive`] starts a thread for each process.
+//! on one CPU, as the kernel with its preemption off; [`Workers`] does so for batches. [`Naive`] starts a thread for each process.
 
 mod inline;
 #[cfg(not(target_family = "wasm"))]
 mod naive;
 #[cfg(not(target_family = "wasm"))]
 mod per_cpu;
+#[cfg(not(target_family = "wasm"))]
+mod workers;
 
 pub use inline::Inline;
 #[cfg(not(target_family = "wasm"))]
 pub use naive::Naive;
 #[cfg(not(target_family = "wasm"))]
 pub use per_cpu::PerCpu;
+#[cfg(not(target_family = "wasm"))]
+pub use workers::{Done, Workers};
 
 use crate::context::{Context, ContextError};
 use crate::fault::FaultKind;
@@ -93,6 +97,12 @@ pub trait Scheduler {
     fn join(&mut self) -> Vec<Finished>;
 }
 
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(|text| &**text));
+    format!("a panic in mimic or a helper closure: {}", text.unwrap_or_default())
+}
+
 /// The processes of one virtual CPU, kept from one job to the next.
 struct Cpu {
     vm: Arc<Vm>,
@@ -113,12 +123,8 @@ impl Cpu {
         let result = catch_unwind(AssertUnwindSafe(|| self.run_job(&job.program, &mut *job.context)));
         let result = result.unwrap_or_else(|panic| {
             self.processes.remove(&job.program.id());
-            let what = panic
-                .downcast_ref::<&str>()
-                .map(ToString::to_string)
-                .or_else(|| panic.downcast_ref().cloned());
-            let what = format!("a panic in mimic or a helper closure: {}", what.unwrap_or_default());
-            Err(RunError::Fault(Box::new(job.program.fault_at(0, FaultKind::Unsupported(what)))))
+            let what = FaultKind::Unsupported(panic_text(&*panic));
+            Err(RunError::Fault(Box::new(job.program.fault_at(0, what))))
         });
         Finished { tag: job.tag, context: job.context, cpu: self.cpu, result }
     }
