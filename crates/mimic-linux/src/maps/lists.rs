@@ -1,72 +1,95 @@
 //! `Lists`: doubly linked lists over numbered nodes, each node in one list at a time. What LRU maps keep their order in.
+//!
+//! Whoever changes a list, or a node in it, holds that list's lock, which is the caller's business; different lists can be changed at the same
+//! time.
+
+use super::sync::{AtomicU32, Ordering, zeroed32};
 
 /// Nodes `0..nodes`, and lists with heads of their own behind them.
 pub(super) struct Lists {
-    prev: Vec<u32>,
-    next: Vec<u32>,
+    /// For each node and head the one before it and the one after it.
+    links: Box<[AtomicU32]>,
     nodes: u32,
 }
 
 /// A list's number.
 pub(super) type List = u32;
 
+/// The lists of one lock are numbered from a multiple of this on, so that their heads share no cache line with others.
+pub(super) const GROUP: u32 = 16;
+
 impl Lists {
-    /// `lists` empty lists; the nodes are in none.
-    pub(super) fn new(nodes: u32, lists: u32) -> Lists {
-        let len = (nodes + lists) as usize;
-        let mut made = Lists { prev: vec![0; len], next: vec![0; len], nodes };
-        for head in nodes..nodes + lists {
-            made.prev[head as usize] = head;
-            made.next[head as usize] = head;
+    /// Empty lists, in so many groups; the nodes are in none.
+    pub(super) fn new(nodes: u32, groups: u32) -> Lists {
+        let len = nodes.next_multiple_of(GROUP) + groups * GROUP;
+        let lists = Lists { links: zeroed32(2 * len as usize), nodes: nodes.next_multiple_of(GROUP) };
+        for head in lists.nodes..len {
+            lists.set_prev(head, head);
+            lists.set_next(head, head);
         }
-        made
+        lists
     }
 
     /// Puts a node that is in no list at a list's front.
-    pub(super) fn push_front(&mut self, list: List, node: u32) {
-        let head = self.nodes + list;
-        let first = self.next[head as usize];
-        self.prev[node as usize] = head;
-        self.next[node as usize] = first;
-        self.prev[first as usize] = node;
-        self.next[head as usize] = node;
+    pub(super) fn push_front(&self, list: List, node: u32) {
+        let head = self.head(list);
+        let first = self.place_after(head);
+        self.set_prev(node, head);
+        self.set_next(node, first);
+        self.set_prev(first, node);
+        self.set_next(head, node);
     }
 
     /// Takes a node out of its list.
-    pub(super) fn unlink(&mut self, node: u32) {
-        let (prev, next) = (self.prev[node as usize], self.next[node as usize]);
-        self.next[prev as usize] = next;
-        self.prev[next as usize] = prev;
+    pub(super) fn unlink(&self, node: u32) {
+        let (prev, next) = (self.place_before(node), self.place_after(node));
+        self.set_next(prev, next);
+        self.set_prev(next, prev);
+    }
+
+    /// Takes the first node out of a list.
+    pub(super) fn pop(&self, list: List) -> Option<u32> {
+        let node = self.first(list)?;
+        self.unlink(node);
+        Some(node)
     }
 
     /// The first node of a list.
     pub(super) fn first(&self, list: List) -> Option<u32> {
-        self.node(self.next[(self.nodes + list) as usize])
+        self.node(self.place_after(self.head(list)))
     }
 
     /// The last node of a list.
     pub(super) fn last(&self, list: List) -> Option<u32> {
-        self.node(self.prev[(self.nodes + list) as usize])
+        self.node(self.place_before(self.head(list)))
     }
 
     /// The node before one.
     pub(super) fn before(&self, node: u32) -> Option<u32> {
-        self.node(self.prev[node as usize])
+        self.node(self.place_before(node))
     }
 
     /// The place before a place: a node, or a list's head, which is before its first node and after its last.
     pub(super) fn place_before(&self, place: u32) -> u32 {
-        self.prev[place as usize]
+        self.links[2 * place as usize].load(Ordering::Relaxed)
     }
 
     /// The place after a place.
     pub(super) fn place_after(&self, place: u32) -> u32 {
-        self.next[place as usize]
+        self.links[2 * place as usize + 1].load(Ordering::Relaxed)
     }
 
     /// The place of a list's head.
     pub(super) fn head(&self, list: List) -> u32 {
         self.nodes + list
+    }
+
+    fn set_prev(&self, place: u32, prev: u32) {
+        self.links[2 * place as usize].store(prev, Ordering::Relaxed);
+    }
+
+    fn set_next(&self, place: u32, next: u32) {
+        self.links[2 * place as usize + 1].store(next, Ordering::Relaxed);
     }
 
     fn node(&self, place: u32) -> Option<u32> {
@@ -80,12 +103,14 @@ mod tests {
 
     #[test]
     fn front_back_and_middle() {
-        let mut lists = Lists::new(4, 2);
-        (0..3).for_each(|node| lists.push_front(0, node));
-        assert_eq!((lists.first(0), lists.last(0), lists.first(1)), (Some(2), Some(0), None));
+        let lists = Lists::new(4, 2);
+        let (a, b) = (0, GROUP);
+        (0..3).for_each(|node| lists.push_front(a, node));
+        assert_eq!((lists.first(a), lists.last(a), lists.first(b)), (Some(2), Some(0), None));
         lists.unlink(1);
-        lists.push_front(1, 1);
-        assert_eq!((lists.before(0), lists.before(2), lists.last(1)), (Some(2), None, Some(1)));
-        assert_eq!(lists.place_before(lists.head(1)), 1);
+        lists.push_front(b, 1);
+        assert_eq!((lists.before(0), lists.before(2), lists.last(b)), (Some(2), None, Some(1)));
+        assert_eq!(lists.place_before(lists.head(b)), 1);
+        assert_eq!([lists.pop(a), lists.pop(a), lists.pop(a)], [Some(2), Some(0), None]);
     }
 }
