@@ -1,6 +1,7 @@
 //! What the integration tests share: the kernel as an oracle.
 #![deny(unsafe_code)]
 
+pub mod calls;
 pub mod conformance;
 pub mod engines;
 #[cfg(target_os = "linux")]

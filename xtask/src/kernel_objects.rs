@@ -1,4 +1,4 @@
-//! `cargo xtask kernel-objects [--all] [--own-types] [--known FILE] FILE-OR-FOLDER…`: runs every program of objects in the kernel and in
+//! `cargo xtask kernel-objects [--all] [--own-types] [--known FILE] [--scenarios N] [--seed S] [--only PROGRAM] FILE-OR-FOLDER…`: runs every program of objects in the kernel and in
 //! mimic on the standard inputs and shows what differs.
 //!
 //! Programs that the kernel refuses are left out, and so are answers that it does not give twice, and programs that call helpers
@@ -34,6 +34,8 @@ pub(crate) fn run(args: &[String]) -> Outcome {
             "--all" => options.all = true,
             "--own-types" => options.own_types = true,
             "--known" => options.known = Some(args.next().ok_or("--known needs a file")?.into()),
+            "--scenarios" => options.scenarios.0 = number(args.next())?,
+            "--seed" => options.scenarios.1 = number(args.next())?,
             "--only" => options.only = Some(args.next().ok_or("--only needs a program's name")?.into()),
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),
             path => paths.push(path.into()),
@@ -45,4 +47,9 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     }
     println!("\n{}", comparison.tally());
     Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn number(text: Option<&String>) -> Result<u64, String> {
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| "--scenarios and --seed want a number".into())
 }

@@ -9,6 +9,7 @@ mod conformance_plugin;
 mod fixtures;
 mod fuzz_smoke;
 mod host;
+mod kernel_calls;
 mod kernel_diff;
 mod kernel_objects;
 mod portability;
@@ -50,8 +51,14 @@ const COMMANDS: &[Command] = &[
         kernel_diff::run,
     ),
     (
+        "kernel-calls",
+        "[--count N] [--seed S] [--type TYPE]…",
+        "run random programs that call helpers in the kernel and in mimic, and compare",
+        kernel_calls::run,
+    ),
+    (
         "kernel-objects",
-        "[--all] FILE-OR-FOLDER…",
+        "[--all] [--own-types] [--known FILE] [--scenarios N] [--seed S] FILE-OR-FOLDER…",
         "run all programs of objects in the kernel and in mimic, and compare",
         kernel_objects::run,
     ),
@@ -59,8 +66,8 @@ const COMMANDS: &[Command] = &[
     ("sanitize", "[address|thread]", "run the suite under the sanitizers", sanitize::run),
     (
         "selftests",
-        "DIR [--out FOLDER] [--also FOLDER] [--all]",
-        "open the kernel tree's own test objects, beside libbpf",
+        "DIR [--run] [--out FOLDER] [--also FOLDER] [--all]",
+        "open the kernel tree's own test objects, beside libbpf; run them, beside the kernel",
         selftests::run,
     ),
 ];

@@ -1,9 +1,12 @@
-//! `cargo xtask selftests DIR`: how much of the kernel's own test programs mimic opens, beside what libbpf opens.
+//! `cargo xtask selftests DIR [--run]`: how much of the kernel's own test programs mimic opens, beside what libbpf opens.
 //!
 //! DIR is an unpacked kernel tree (Debian's package linux-source-6.12). The programs of `tools/testing/selftests/bpf/progs`
 //! are compiled, those that belong together are linked, and each object is parsed and all its programs linked and relocated
 //! against the running kernel's BTF; their instructions have to be those that libbpf would load. It fails when mimic opens
 //! fewer than libbpf, fewer than 98 %, or refuses or relocates one otherwise without a line in [`EXPLAINED`].
+//!
+//! `--run` also runs every program that test-run takes, on all the standard inputs, in the kernel and in mimic. It fails when fewer than
+//! 98 % of the programs that the kernel accepts do the same, or one differs without an entry in `tests/oracle/selftests.toml`.
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,7 +92,42 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         let answer = answers.as_mut().and_then(|answers| answers.remove(path));
         rows.push(Row { name: row_name(path, &options.out), judgement: judgement?, answer });
     }
-    report(&rows, alone, &options)
+    report(&rows, alone, &options)?;
+    match options.run {
+        true => run_all(&objects),
+        false => Ok(()),
+    }
+}
+
+/// Programs of 1000 that must do in mimic what they do in the kernel.
+#[cfg(target_os = "linux")]
+const LEAST_SAME_PER_MILLE: usize = 980;
+
+#[cfg(not(target_os = "linux"))]
+fn run_all(_objects: &[PathBuf]) -> Outcome {
+    Err("--run needs Linux's bpf(2)".into())
+}
+
+/// Runs all programs of the objects in the kernel and in mimic.
+#[cfg(target_os = "linux")]
+fn run_all(objects: &[PathBuf]) -> Outcome {
+    use crate::kernel_objects::{Comparison, Options};
+    let known = root().join("tests/oracle/selftests.toml");
+    let mut comparison = Comparison::new(Options { known: Some(known), ..Options::default() })?;
+    println!("\nin the kernel and in mimic:");
+    objects.iter().for_each(|path| comparison.object(path));
+    let (tally, stale) = (comparison.tally(), comparison.stale());
+    println!("\n{tally}");
+    if !stale.is_empty() {
+        println!("entries of tests/oracle/selftests.toml that explain nothing, by line: {stale:?}");
+    }
+    let (same, unexplained) = (tally.per_mille(), tally.unexplained());
+    match same < LEAST_SAME_PER_MILLE || unexplained > 0 {
+        true => {
+            Err(format!("{same} of 1000 programs do the same, {unexplained} differ without an explanation"))
+        }
+        false => Ok(()),
+    }
 }
 
 struct Options {
@@ -97,27 +135,31 @@ struct Options {
     out: PathBuf,
     also: Vec<PathBuf>,
     all: bool,
+    run: bool,
 }
 
 impl Options {
     fn parse(args: &[String]) -> Result<Options, String> {
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-        let (mut kernel, mut out, mut also, mut all) = (None, target.join("selftests"), Vec::new(), false);
+        let (mut kernel, mut out, mut also) = (None, target.join("selftests"), Vec::new());
+        let (mut all, mut run) = (false, false);
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--all" => all = true,
+                "--run" => run = true,
                 "--also" => also.push(PathBuf::from(args.next().ok_or("--also needs a folder")?)),
                 "--out" => out = PathBuf::from(args.next().ok_or("--out needs a folder")?),
                 option if option.starts_with('-') => return Err(format!("unknown option {option}")),
                 dir => kernel = Some(PathBuf::from(dir)),
             }
         }
-        let kernel = kernel.ok_or("which kernel tree? usage: DIR [--out FOLDER] [--also FOLDER] [--all]")?;
+        let kernel =
+            kernel.ok_or("which kernel tree? usage: DIR [--run] [--out FOLDER] [--also FOLDER] [--all]")?;
         let absolute =
             |path: &Path| std::path::absolute(path).map_err(|err| format!("{}: {err}", path.display()));
-        Ok(Options { kernel: absolute(&kernel)?, out: absolute(&out)?, also, all })
+        Ok(Options { kernel: absolute(&kernel)?, out: absolute(&out)?, also, all, run })
     }
 }
 

@@ -192,10 +192,21 @@ impl Linux {
     /// # Errors
     /// As [`Linux::run_due`]; the clock stands where the fault was.
     pub fn advance_to(&self, vm: &Arc<Vm>, now_ns: u64) -> Result<u32, RunError> {
+        match self.run_until(vm, now_ns, TIMER_CALLS_MAX)? {
+            Ran { calls, stopped_at: None } => Ok(calls),
+            Ran { stopped_at: Some(callback), .. } => {
+                let kind = FaultKind::Limit { name: "TIMER_CALLS_MAX", max: TIMER_CALLS_MAX.into() };
+                Err(fault(&callback, kind))
+            }
+        }
+    }
+
+    /// As [`Linux::advance_to`], but ends when `calls_max` callbacks ran; the clock then stands where the last one ran.
+    pub(crate) fn run_until(&self, vm: &Arc<Vm>, now_ns: u64, calls_max: u32) -> Result<Ran, RunError> {
         // Between most packets nothing is due.
         if !self.lock_timers().is_due(now_ns as i64) {
             self.move_clock(now_ns);
-            return Ok(0);
+            return Ok(Ran::default());
         }
         let mut runner =
             Runner { vm, view: View::new(vm.memory().clone()), processes: HashMap::new(), key: None };
@@ -204,9 +215,8 @@ impl Linux {
             let Some(due) = self.lock_timers().take_due(now_ns as i64) else { break };
             self.move_clock(due.at_ns.max(0) as u64);
             let Some(callback) = due.callback.clone() else { continue };
-            if calls == TIMER_CALLS_MAX {
-                let kind = FaultKind::Limit { name: "TIMER_CALLS_MAX", max: TIMER_CALLS_MAX.into() };
-                return Err(runner.fault(&callback, kind));
+            if calls == calls_max {
+                return Ok(Ran { calls, stopped_at: Some(callback) });
             }
             runner.view.refresh();
             let Some(elem) = due.element(&runner.view) else {
@@ -220,7 +230,7 @@ impl Linux {
             calls += 1;
         }
         self.move_clock(now_ns);
-        Ok(calls)
+        Ok(Ran { calls, stopped_at: None })
     }
 
     /// Moves the virtual clock, never backwards.
@@ -229,6 +239,15 @@ impl Linux {
             self.clock().set_ns(now_ns);
         }
     }
+}
+
+/// What running callbacks came to.
+#[derive(Default)]
+pub(crate) struct Ran {
+    /// How many ran.
+    calls: u32,
+    /// The callback that was one too many; its timer is not armed any more.
+    stopped_at: Option<FuncRef>,
 }
 
 /// Calls callbacks, with one process for each program and CPU.
@@ -244,12 +263,12 @@ impl Runner<'_> {
     fn call(&mut self, due: &Due, callback: &FuncRef, elem: Elem) -> Result<(), RunError> {
         let key = match elem.key {
             ElemKey::Addr(addr) => addr,
-            ElemKey::Index(index) => self.index(index).map_err(|error| self.no_memory(callback, &error))?,
+            ElemKey::Index(index) => self.index(index).map_err(|error| no_memory(callback, &error))?,
         };
         let at = (callback.program.id(), due.cpu);
         if !self.processes.contains_key(&at) {
             let process = self.vm.process(&callback.program, due.cpu);
-            self.processes.insert(at, process.map_err(|error| self.no_memory(callback, &error))?);
+            self.processes.insert(at, process.map_err(|error| no_memory(callback, &error))?);
         }
         let Some(process) = self.processes.get_mut(&at) else { return Ok(()) };
         process.call(callback, [due.map.addr, key, elem.value, 0, 0], &mut RawContext::default()).map(|_| ())
@@ -264,14 +283,14 @@ impl Runner<'_> {
         region.store(0, Size::W, index.into());
         Ok(self.key.insert(region).base())
     }
+}
 
-    fn no_memory(&self, callback: &FuncRef, error: &MemoryError) -> RunError {
-        self.fault(callback, FaultKind::Unsupported(error.to_string()))
-    }
+fn no_memory(callback: &FuncRef, error: &MemoryError) -> RunError {
+    fault(callback, FaultKind::Unsupported(error.to_string()))
+}
 
-    fn fault(&self, callback: &FuncRef, kind: FaultKind) -> RunError {
-        let FuncRef { program, pc } = callback;
-        let (func, line) = (program.func_at(*pc).map(Into::into), program.line_at(*pc));
-        RunError::Fault(Box::new(Fault { kind, pc: *pc, program: program.name().clone(), func, line }))
-    }
+fn fault(callback: &FuncRef, kind: FaultKind) -> RunError {
+    let FuncRef { program, pc } = callback;
+    let (func, line) = (program.func_at(*pc).map(Into::into), program.line_at(*pc));
+    RunError::Fault(Box::new(Fault { kind, pc: *pc, program: program.name().clone(), func, line }))
 }

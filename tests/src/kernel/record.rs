@@ -4,7 +4,7 @@ use mimic_abi::Errno;
 use mimic_object::{Contents, FieldKind, Init, MapOrigin, MapSpec, Program};
 
 use super::{Kernel, LoadedMap, LoadedObject, MapKind, Parts, Prog, TestRunAttr, possible_cpus};
-use crate::oracle::{Input, MapRecord, ObjectRecord, ProgramRecord, RunRecord, inputs};
+use crate::oracle::{Input, MapRecord, ObjectRecord, ProgramRecord, RunRecord, Scenario};
 
 impl Kernel {
     /// For each program: loads the object's maps, it and the programs that maps begin with, runs it on all inputs of its type,
@@ -19,13 +19,34 @@ impl Kernel {
 
     /// As `record`, for one program of the object.
     pub fn record_program(&self, parts: &Parts<'_>, program: &Program) -> Result<ProgramRecord, String> {
+        let prog_type = program.prog_type.map_or(0, |prog_type| prog_type.id());
+        self.record_scenario(parts, program, &Scenario::standard(prog_type))
+    }
+
+    /// As `record_program`, in this scenario.
+    pub fn record_scenario(
+        &self,
+        parts: &Parts<'_>,
+        program: &Program,
+        scenario: &Scenario,
+    ) -> Result<ProgramRecord, String> {
         self.settle();
         let in_slot = |name: &str| parts.maps.iter().any(|map| has_program(map, name));
         let needed =
             parts.programs.iter().copied().filter(|other| other.name == program.name || in_slot(&other.name));
         let needed: Vec<&Program> = needed.collect();
         let at = needed.iter().position(|other| other.name == program.name).ok_or("no such program")?;
-        record_program(&self.load(&Parts { programs: &needed, ..*parts })?, program, at)
+        let object = self.load(&Parts { programs: &needed, ..*parts })?;
+        for (map, key, value) in &scenario.entries {
+            let map = &object.maps[*map].map;
+            let mut value = value.clone();
+            if map.kind().is_percpu() {
+                value.resize(value.len().next_multiple_of(8), 0);
+                value = value.repeat(possible_cpus());
+            }
+            let _refused = map.update(key, &value, 0);
+        }
+        record_program(&object, program, at, &scenario.inputs)
     }
 }
 
@@ -35,7 +56,12 @@ fn has_program(map: &MapSpec, name: &str) -> bool {
     slots.iter().any(|slot| matches!(&slot.init, Init::Program(program) if program == name))
 }
 
-fn record_program(object: &LoadedObject, program: &Program, at: usize) -> Result<ProgramRecord, String> {
+fn record_program(
+    object: &LoadedObject,
+    program: &Program,
+    at: usize,
+    inputs: &[Input],
+) -> Result<ProgramRecord, String> {
     let prog_type = program.prog_type.map_or(0, |prog_type| prog_type.id());
     let mut record = ProgramRecord { name: program.name.clone(), prog_type, ..ProgramRecord::default() };
     let prog = match &object.progs[at] {
@@ -45,7 +71,7 @@ fn record_program(object: &LoadedObject, program: &Program, at: usize) -> Result
             return Ok(record);
         }
     };
-    record.runs = inputs(prog_type).iter().map(|input| run(prog, input)).collect();
+    record.runs = inputs.iter().map(|input| run(prog, input)).collect();
     // Constants stay what they are.
     let maps = object
         .maps
@@ -63,6 +89,7 @@ fn run(prog: &Prog, input: &Input) -> RunRecord {
         ctx_in: input.ctx_in.as_deref(),
         ctx_size_out: input.ctx_size_out,
         repeat: input.repeat,
+        flags: input.flags,
         ..TestRunAttr::default()
     });
     let mut record = RunRecord { input: input.name.clone(), errno: answer.errno, ..RunRecord::default() };

@@ -19,6 +19,8 @@ pub struct Input {
     pub ctx_size_out: u32,
     /// How often to run; 0 is 1.
     pub repeat: u32,
+    /// `BPF_F_TEST_*`.
+    pub flags: u32,
 }
 
 /// Bytes of `struct xdp_md`.

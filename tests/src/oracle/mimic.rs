@@ -7,7 +7,7 @@ use mimic_linux::{Linux, World};
 use mimic_object::MapOrigin;
 use mimic_vm::{Checks, Engine, Process, Vm};
 
-use super::{Fixture, Input, MapRecord, ObjectRecord, ProgramRecord, RunRecord, inputs};
+use super::{Fixture, Input, MapRecord, ObjectRecord, ProgramRecord, RunRecord, Scenario};
 
 impl Fixture {
     /// For each program: loads the object anew into a VM of `cpus` virtual CPUs, runs the program on all inputs of its type, and
@@ -25,8 +25,20 @@ impl Fixture {
         engine: (Engine, Checks),
     ) -> ProgramRecord {
         let prog_type = program.prog_type.map_or(0, |prog_type| prog_type.id());
+        self.record_scenario(program, cpus, engine, &Scenario::standard(prog_type))
+    }
+
+    /// As `record_program`, in this scenario.
+    pub fn record_scenario(
+        &self,
+        program: &mimic_object::Program,
+        cpus: u32,
+        engine: (Engine, Checks),
+        scenario: &Scenario,
+    ) -> ProgramRecord {
+        let prog_type = program.prog_type.map_or(0, |prog_type| prog_type.id());
         let mut record = ProgramRecord { name: program.name.clone(), prog_type, ..ProgramRecord::default() };
-        if let Err(problem) = self.run(cpus, engine, &mut record) {
+        if let Err(problem) = self.run(cpus, engine, scenario, &mut record) {
             record.problem = Some(problem);
         }
         record
@@ -36,6 +48,7 @@ impl Fixture {
         &self,
         cpus: u32,
         (engine, checks): (Engine, Checks),
+        scenario: &Scenario,
         record: &mut ProgramRecord,
     ) -> Result<(), String> {
         let vm = Vm::builder(Linux::new(World::default())).byte_order(ByteOrder::Little).cpus(cpus);
@@ -43,14 +56,27 @@ impl Fixture {
         let loaded = vm.load_for(&self.object, &self.target).map_err(|error| error.to_string())?;
         let program = loaded.program(&record.name).map_err(|error| error.to_string())?;
         let mut process = program.process_on(0).map_err(|error| error.to_string())?;
-        record.runs = inputs(record.prog_type).iter().map(|input| run(&mut process, input)).collect();
+        let maps: Vec<MapHandle<'_>> = loaded.maps().collect();
+        for (at, key, value) in &scenario.entries {
+            let value = match maps[*at].is_percpu() {
+                true => {
+                    let mut value = value.clone();
+                    value.resize(value.len().next_multiple_of(8), 0);
+                    value.repeat(cpus as usize)
+                }
+                false => value.clone(),
+            };
+            let _refused = maps[*at].map().update_copy(key, &value, 0);
+        }
+        record.runs = scenario.inputs.iter().map(|input| run(&mut process, input)).collect();
         let maps = loaded.maps().filter(|map| map.spec().origin != MapOrigin::Rodata);
         record.maps = maps.map(record_map).collect::<Result<_, String>>()?;
         Ok(())
     }
 }
 
-fn run(process: &mut Process, input: &Input) -> RunRecord {
+/// Runs a process on an input.
+pub(crate) fn run(process: &mut Process, input: &Input) -> RunRecord {
     let mut record = RunRecord { input: input.name.clone(), ..RunRecord::default() };
     let asked = TestRun {
         data_in: input.data_in.as_deref().unwrap_or_default(),
@@ -59,6 +85,7 @@ fn run(process: &mut Process, input: &Input) -> RunRecord {
         ctx_in: input.ctx_in.as_deref().unwrap_or_default(),
         ctx_size_out: input.ctx_size_out,
         repeat: input.repeat,
+        flags: input.flags,
         ..TestRun::default()
     };
     let answer = match test_run(process, &asked) {

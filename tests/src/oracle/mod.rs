@@ -6,11 +6,14 @@ mod json;
 mod known;
 mod mimic;
 mod packets;
+mod scenario;
 
 pub use fixtures::{Fixture, fixture_files};
 pub use inputs::{Input, inputs};
 pub use known::{Known, KnownList};
+pub(crate) use mimic::run as run_in_mimic;
 pub use packets::{Packet, packets};
+pub use scenario::Scenario;
 
 /// All that came of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

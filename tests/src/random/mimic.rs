@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mimic_abi::{ByteOrder, Imm64, Insn, ProgType};
+use mimic_abi::{ByteOrder, Imm64, Insn, ProgType, RawInsn};
 use mimic_linux::progs::{SkbContext, XdpContext};
 use mimic_linux::{Linux, World};
 use mimic_object::{MapSpec, Program, Ref, RefTarget};
@@ -60,30 +60,36 @@ impl RandomProgram {
 
     /// As an object's reader would have linked it.
     fn linked(&self) -> Program {
-        let mut code = self.insns.clone();
-        let mut refs = Vec::new();
-        let mut pc = 0;
-        while let Ok(insn) = Insn::decode(&self.insns[pc..]) {
-            let target = match insn {
-                Insn::LdImm64 { value: Imm64::MapIdx(idx), .. } => Some(RefTarget::Map(idx as usize)),
-                Insn::LdImm64 { value: Imm64::MapIdxValue { idx, off }, .. } => {
-                    Some(RefTarget::MapValue { map: idx as usize, off })
-                }
-                Insn::LdImm64 { value: Imm64::Func(off), .. } => {
-                    Some(RefTarget::Func((pc as u32 + 1).wrapping_add_signed(off)))
-                }
-                _ => None,
-            };
-            if let Some(target) = target {
-                refs.push(Ref { pc: pc as u32, target });
-                (code[pc].imm, code[pc + 1].imm) = (0, 0);
-            }
-            pc += insn.slots();
-        }
+        let (code, refs) = with_refs(&self.insns);
         let bare = Program::from_code("random", code, ByteOrder::NATIVE);
         let prog_type = ProgType::try_from(self.kind.prog_type()).ok();
         Program { section: "random".into(), prog_type, license: "GPL".into(), refs, ..bare }
     }
+}
+
+/// Instructions as an object's reader links them: what they refer to by index is listed beside them.
+pub(crate) fn with_refs(insns: &[RawInsn]) -> (Vec<RawInsn>, Vec<Ref>) {
+    let mut code = insns.to_vec();
+    let mut refs = Vec::new();
+    let mut pc = 0;
+    while let Ok(insn) = Insn::decode(&insns[pc..]) {
+        let target = match insn {
+            Insn::LdImm64 { value: Imm64::MapIdx(idx), .. } => Some(RefTarget::Map(idx as usize)),
+            Insn::LdImm64 { value: Imm64::MapIdxValue { idx, off }, .. } => {
+                Some(RefTarget::MapValue { map: idx as usize, off })
+            }
+            Insn::LdImm64 { value: Imm64::Func(off), .. } => {
+                Some(RefTarget::Func((pc as u32 + 1).wrapping_add_signed(off)))
+            }
+            _ => None,
+        };
+        if let Some(target) = target {
+            refs.push(Ref { pc: pc as u32, target });
+            (code[pc].imm, code[pc + 1].imm) = (0, 0);
+        }
+        pc += insn.slots();
+    }
+    (code, refs)
 }
 
 /// A program in a VM of its own.

@@ -15,6 +15,7 @@ mod state;
 
 use mimic_abi::RawInsn;
 
+pub(crate) use mimic::with_refs;
 pub use rng::Rng;
 pub use shrink::{delete_insn, shrink};
 

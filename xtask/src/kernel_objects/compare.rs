@@ -9,7 +9,7 @@ use mimic::abi::{Callee, Insn, ProgType};
 use mimic::object::{Program, Target};
 use mimic_tests::engines::ENGINES;
 use mimic_tests::kernel::{Kernel, Parts, possible_cpus};
-use mimic_tests::oracle::{Difference, Fixture, KnownList, ObjectRecord, ProgramRecord};
+use mimic_tests::oracle::{Difference, Fixture, KnownList, ObjectRecord, ProgramRecord, Scenario};
 
 use super::annotations::Annotations;
 use super::tally::Tally;
@@ -25,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) known: Option<PathBuf>,
     /// Only programs of this name.
     pub(crate) only: Option<String>,
+    /// Random scenarios for each program, beside the standard inputs, and the seed of the first.
+    pub(crate) scenarios: (u64, u64),
 }
 
 /// A comparison under way.
@@ -111,19 +113,42 @@ impl Comparison {
     }
 
     fn program(&mut self, parts: &Parts<'_>, ours: &Fixture, program: &Program, notes: &Annotations) {
-        let record = || self.kernel.in_empty_netns(|| self.kernel.record_program(parts, program));
+        let prog_type = program.prog_type.map_or(0, |prog_type| prog_type.id());
+        if self.scenario(parts, ours, program, notes, &Scenario::standard(prog_type)) {
+            let (count, seed) = self.options.scenarios;
+            for number in 0..count {
+                let scenario = Scenario::random(seed.wrapping_add(number), prog_type, parts.maps);
+                self.scenario(parts, ours, program, &Annotations::default(), &scenario);
+            }
+        }
+    }
+
+    /// Compares a program in a scenario; whether the kernel accepts it.
+    fn scenario(
+        &mut self,
+        parts: &Parts<'_>,
+        ours: &Fixture,
+        program: &Program,
+        notes: &Annotations,
+        scenario: &Scenario,
+    ) -> bool {
+        let record = || self.kernel.in_empty_netns(|| self.kernel.record_scenario(parts, program, scenario));
         let (first, second) = match (record(), record()) {
             (Ok(first), Ok(second)) if first.load == 0 => (first, second),
-            (first, _) => return self.refused(&ours.name, program, first),
+            (first, _) => {
+                self.refused(&ours.name, program, first);
+                return false;
+            }
         };
         let unstable = differences(&first, &second);
-        let mimic = ours.record_program(program, possible_cpus() as u32, ENGINES[0]);
+        let mimic = ours.record_scenario(program, possible_cpus() as u32, ENGINES[0], scenario);
         let mut found = differences(&first, &mimic);
         found.retain(|difference| !unstable.iter().any(|other| other.path == difference.path));
         self.tally.programs += 1;
         self.tally.runs += first.runs.len();
         self.count_retval(notes, &first, &mimic);
         self.judge(&ours.name, &first, found);
+        true
     }
 
     fn refused(&mut self, object: &str, program: &Program, answer: Result<ProgramRecord, String>) {

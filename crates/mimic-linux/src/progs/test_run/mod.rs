@@ -112,7 +112,7 @@ pub fn test_run(process: &mut Process, run: &TestRun<'_>) -> Result<TestRunOut, 
     let Some(prog_type) = linked.prog_type else {
         return Err(TestRunError::Unsupported(format!("program {} has no type", linked.name)));
     };
-    match prog_type {
+    let answer = match prog_type {
         Xdp => xdp::test_run(process, run),
         SocketFilter | SchedCls | SchedAct | CgroupSkb | LwtIn | LwtOut | LwtXmit => {
             skb::test_run(process, run, prog_type)
@@ -127,7 +127,23 @@ pub fn test_run(process: &mut Process, run: &TestRun<'_>) -> Result<TestRunOut, 
         Unspec | Kprobe | Tracepoint | PerfEvent | CgroupSock | SockOps | SkSkb | CgroupDevice | SkMsg
         | CgroupSockAddr | LwtSeg6local | LircMode2 | SkReuseport | CgroupSysctl | CgroupSockopt | Ext
         | Lsm => refuse(Errno::ENOTSUPP, &format!("the kernel has no test-run for {prog_type} programs")),
-    }
+    }?;
+    settle(process)?;
+    Ok(answer)
+}
+
+/// What passes between a run and whoever looks at its maps, in nanoseconds: timers that were to run at once have run by then.
+const SETTLE_NS: u64 = 20_000;
+/// The most callbacks of timers and work in that time: of one that starts itself again at once.
+const SETTLE_CALLS_MAX: u32 = 64;
+
+/// Runs what timers and work the program left behind for right after it.
+fn settle(process: &Process) -> Result<(), TestRunError> {
+    let vm = process.vm().clone();
+    let Some(linux) = vm.emulator_as::<Linux>() else { return Ok(()) };
+    let until_ns = linux.clock().now_ns().saturating_add(SETTLE_NS);
+    linux.run_until(&vm, until_ns, SETTLE_CALLS_MAX)?;
+    Ok(())
 }
 
 fn refuse<T>(errno: Errno, why: &str) -> Result<T, TestRunError> {
