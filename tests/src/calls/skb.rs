@@ -58,7 +58,7 @@ pub(super) fn step(steps: &mut Steps) {
         }
         (ProgType::LwtIn, 7..) => {
             steps.direct(76, 80, false);
-            if kind % 2 == 0 { csum_diff(steps) } else { steps.call(17, &[]) }
+            if kind.is_multiple_of(2) { csum_diff(steps) } else { steps.call(17, &[]) }
         }
         (ProgType::LwtXmit, 8..) if !LWT_XMIT.contains(&kind) => steps.direct(76, 80, true),
         (prog_type, kind) => packet_step(steps, prog_type, kind),

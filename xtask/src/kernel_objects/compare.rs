@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mimic::abi::btf::Btf;
 use mimic::abi::{Callee, Insn, ProgType};
@@ -40,6 +41,9 @@ pub(crate) struct Comparison {
 
 /// Differences of a program that are shown.
 const SHOWN: usize = 4;
+
+/// What takes so long to load that random scenarios are not worth it.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// The input whose answer `__retval` tells, for programs that take packets and for those that take none.
 const RETVAL_INPUTS: [&str; 2] = ["zeros64", "nothing"];
@@ -114,7 +118,9 @@ impl Comparison {
 
     fn program(&mut self, parts: &Parts<'_>, ours: &Fixture, program: &Program, notes: &Annotations) {
         let prog_type = program.prog_type.map_or(0, |prog_type| prog_type.id());
-        if self.scenario(parts, ours, program, notes, &Scenario::standard(prog_type)) {
+        let started = Instant::now();
+        let accepted = self.scenario(parts, ours, program, notes, &Scenario::standard(prog_type));
+        if accepted && started.elapsed() < SLOW {
             let (count, seed) = self.options.scenarios;
             for number in 0..count {
                 let scenario = Scenario::random(seed.wrapping_add(number), prog_type, parts.maps);
