@@ -304,7 +304,7 @@ impl LpmTrie {
         };
         if self.prefix(old) == common {
             self.set_link(link, Some(new));
-            writer.free.push_back(old);
+            self.free(writer, old);
         } else if self.prefix(new) == common {
             self.set_link(Link::Child(new, self.bit_of(old, common)), Some(old));
             self.set_link(link, Some(new));
@@ -335,16 +335,22 @@ impl LpmTrie {
                 (None, None, Some((above, parent))) if !self.is_key(parent) => {
                     let Link::Child(_, side) = link else { return };
                     self.set_link(above, self.child(parent, !side));
-                    writer.free.push_back(parent);
-                    writer.free.push_back(node);
+                    self.free(&mut writer, parent);
+                    self.free(&mut writer, node);
                 }
                 (child, None, _) | (None, child, _) => {
                     self.set_link(link, child);
-                    writer.free.push_back(node);
+                    self.free(&mut writer, node);
                 }
             }
         });
         Ok(())
+    }
+
+    /// A node that was taken out. Whoever still has the address of its value reads what the memory's hygiene setting leaves.
+    fn free(&self, writer: &mut Writer, node: u32) {
+        self.values.recycle(self.off(node), self.stride);
+        writer.free.push_back(node);
     }
 
     fn bit_of(&self, node: u32, at: u32) -> bool {

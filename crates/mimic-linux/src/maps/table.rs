@@ -10,7 +10,7 @@ use super::{CACHE_LINE, Maker, SLOTS_MAX};
 use mimic_abi::Errno;
 use mimic_abi::uapi::map_flags::BPF_F_ZERO_SEED;
 use mimic_vm::memory::{Access, Layout, Part};
-use mimic_vm::{MapError, Region};
+use mimic_vm::{Hygiene, MapError, Region};
 
 /// Elements in slots, found by key.
 pub(super) struct Table {
@@ -221,6 +221,17 @@ impl Table {
         }
     }
 
+    /// The values of a slot are no element's any more: whoever still has their address reads what the memory's hygiene setting leaves.
+    #[inline]
+    fn recycle(&self, slot: u32) {
+        if self.region.memory().hygiene() != Hygiene::Off {
+            for cpu in 0..self.values {
+                let (region, off) = self.value_at(slot, cpu);
+                region.recycle(off, self.value_len as u32);
+            }
+        }
+    }
+
     /// Copies the value of a slot as users see it.
     pub(super) fn copy_value(&self, slot: u32, value: &mut [u8]) {
         for (cpu, value) in (0..self.values).zip(value.chunks_mut(self.user_stride())) {
@@ -314,12 +325,13 @@ impl Locked<'_> {
         self.bucket.insert(slot, hash);
     }
 
-    /// Takes a slot out of its chain, and lets go of what its values own; false if it is not there.
+    /// Takes a slot out of its chain, and lets go of what its values own and are; false if it is not there.
     #[inline]
     pub(super) fn remove(&self, slot: u32) -> bool {
         let removed = self.bucket.remove(slot);
         if removed {
             self.table.free_fields(slot);
+            self.table.recycle(slot);
         }
         removed
     }

@@ -187,6 +187,8 @@ impl XdpContext {
         let md = setup.region("context", super::layout::XDP_MD_LEN, Layout::Fields(layout))?;
         let (data, meta_len) = (self.headroom, self.meta.len() as u32);
         linear.fill(0, data - meta_len, 0);
+        // Zeros, as test-run has them, but nobody wrote them: a program that grows the frame at its head is to write there first.
+        linear.recycle(0, data - meta_len);
         linear.write(data - meta_len, &self.meta);
         let (head, tail) = self.frame.split_at(linear_len as usize);
         linear.write(data, head);
