@@ -25,6 +25,7 @@ mod prog_array;
 mod queue;
 mod redirect;
 mod ringbuf;
+pub(crate) mod stack_trace;
 mod sync;
 mod table;
 mod types;
@@ -43,6 +44,7 @@ pub use queue::Queue;
 pub use redirect::{RedirectMap, Target, redirect_map};
 pub(crate) use ringbuf::{FORCE_WAKEUP, NO_WAKEUP};
 pub use ringbuf::{Ringbuf, RingbufPos};
+pub use stack_trace::StackTrace;
 pub use types::{ROWS, row};
 pub use user_ringbuf::{Sample, UserRingbuf};
 
@@ -134,6 +136,7 @@ fn create_in(
         MapType::LruPercpuHash => LruHash::create(&maker, true),
         MapType::LpmTrie => LpmTrie::create(&maker),
         MapType::Queue => Queue::create(&maker, false),
+        MapType::StackTrace => StackTrace::create(&maker),
         MapType::Stack => Queue::create(&maker, true),
         MapType::BloomFilter => BloomFilter::create(&maker),
         MapType::ArrayOfMaps => ArrayOfMaps::create(&maker),

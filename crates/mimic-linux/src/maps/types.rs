@@ -60,7 +60,9 @@ pub const ROWS: &[MapTypeSpec] = &[
     MapTypeSpec::new(MapType::StackTrace, "stack traces by their hash")
         .since(4, 6)
         .key(SizeRule::WORD)
-        .support(Support::Refused("there are no kernel or user stacks to walk")),
+        .value(SizeRule::Range(8, u32::MAX))
+        .flags(BPF_F_NUMA_NODE | FD_ACCESS | BPF_F_STACK_BUILD_ID)
+        .ops(MapOps::NONE, MapOps::LOOKUP.and(MapOps::DELETE).and(MapOps::NEXT_KEY)),
     MapTypeSpec::new(MapType::CgroupArray, "cgroups by index")
         .since(4, 8)
         .key(SizeRule::WORD)
