@@ -4,6 +4,7 @@
 //! bit. "As Linux does" means 6.18, and is compared with the real kernel in the project's tests.
 #![forbid(unsafe_code)]
 
+mod effects;
 mod heap;
 pub mod helpers;
 pub mod kfuncs;
@@ -12,9 +13,12 @@ pub mod net;
 mod objects;
 pub mod progs;
 mod support;
+mod symbols;
 mod timers;
+mod user_memory;
 pub mod world;
 
+pub use effects::{EFFECTS_MAX, Effect};
 pub use heap::{HEAP_BYTES_MAX, Heap, OBJECT_LEN_MAX};
 pub use objects::{OBJECTS_MAX, ObjectError, ObjectKey, View};
 pub use support::support_markdown;
@@ -25,7 +29,8 @@ use core::sync::atomic::AtomicU64;
 use mimic_abi::Size;
 use mimic_abi::btf::Btf;
 use mimic_object::{MapSpec, Program};
-use mimic_vm::{Call, Emulator, Helper, HelperResult, Map, MapEnv, MapError, Trap};
+use mimic_vm::{Call, Emulator, Helper, HelperResult, Map, MapEnv, MapError, Trap, Vm};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 /// Linux, emulated: give it to `Vm::builder`.
@@ -39,6 +44,9 @@ pub struct Linux {
     timers: Mutex<timers::Timers>,
     heap: Arc<Heap>,
     btf: OnceLock<Arc<Btf>>,
+    symbols: OnceLock<symbols::Symbols>,
+    effects: Mutex<Vec<Effect>>,
+    percpu: Mutex<HashMap<String, (mimic_vm::Region, u32)>>,
     pub(crate) objects: objects::Objects,
     /// How many socket cookies were drawn.
     pub(crate) cookies: AtomicU64,
@@ -62,6 +70,9 @@ impl Linux {
             timers: Mutex::default(),
             heap: Arc::default(),
             btf: OnceLock::new(),
+            symbols: OnceLock::new(),
+            effects: Mutex::default(),
+            percpu: Mutex::default(),
             objects: objects::Objects::default(),
             cookies: AtomicU64::new(0),
             world,
@@ -192,6 +203,10 @@ impl Emulator for Linux {
 
     fn packet_load(&self, call: &mut Call<'_>, off: i64, size: Size) -> HelperResult {
         progs::packet_load(call, off, size)
+    }
+
+    fn ksym(&self, vm: &Vm, name: &str) -> Option<u64> {
+        self.percpu_variable(vm, name).or_else(|| self.symbols().addr(name))
     }
 
     fn probe_loads(&self, program: &Program) -> bool {

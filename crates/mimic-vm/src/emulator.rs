@@ -5,6 +5,7 @@
 use crate::call::{Call, HelperResult, Trap};
 use crate::fault::FaultKind;
 use crate::map::{Map, MapEnv, MapError};
+use crate::vm::Vm;
 use core::any::Any;
 use mimic_abi::{Errno, HelperSpec, Size};
 use mimic_object::{MapSpec, Program};
@@ -93,9 +94,9 @@ pub trait Emulator: Any + Send + Sync {
         let _ = (spec, env);
     }
 
-    /// The address that a kernel symbol has (`.ksyms` externs); 0 is none.
-    fn ksym(&self, name: &str) -> Option<u64> {
-        let _ = name;
+    /// The address that a kernel symbol has (`.ksyms` externs) for programs of this VM.
+    fn ksym(&self, vm: &Vm, name: &str) -> Option<u64> {
+        let _ = (vm, name);
         None
     }
 

@@ -227,7 +227,7 @@ impl Linker<'_> {
                 })?
             }
             RefTarget::Func(pc) => func_addr(self.id, *pc),
-            RefTarget::Ksym { name, weak, .. } => match self.vm.emulator().ksym(name) {
+            RefTarget::Ksym { name, weak, .. } => match self.vm.emulator().ksym(self.vm, name) {
                 Some(addr) => addr,
                 // `if (bpf_foo)`: programs ask whether there is such a function by its address.
                 None if self.vm.has_kfunc(name) => kfunc_addr(name),

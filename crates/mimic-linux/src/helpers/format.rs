@@ -153,7 +153,7 @@ impl Packer<'_, '_> {
         let (kind, last) = self.pointer_kind(i)?;
         match kind {
             Pointer::Plain => self.push_aligned(&arg.to_ne_bytes())?,
-            Pointer::Backtrace => self.push_text(symbol(arg).as_bytes())?,
+            Pointer::Backtrace => self.push_text(symbol(Linux::of(self.call), b'B', arg).as_bytes())?,
             Pointer::Str => return self.string(last, arg),
             Pointer::Ip { upper, six } => {
                 let mut addr = [0; 16];
@@ -312,7 +312,7 @@ impl Printer<'_, '_> {
         match letter {
             b's' | b'S' => {
                 let addr = self.take64();
-                self.padded(symbol(addr).as_bytes(), spec);
+                self.padded(symbol(Linux::of(self.call), letter, addr).as_bytes(), spec);
             }
             b'x' => {
                 let addr = self.take64();
@@ -423,9 +423,15 @@ pub(super) fn hashed(linux: &Linux, addr: u64) -> u64 {
     linux.secret_hash(addr) & u64::from(u32::MAX)
 }
 
-/// An address as a symbol: there are none, so its number.
-fn symbol(addr: u64) -> String {
-    format!("{addr:#x}")
+/// An address as a symbol, as `%ps` (the name only), `%pS` and `%pB` (of a return address, which may lie behind its function) print it;
+/// its number if the world has none there.
+fn symbol(linux: &Linux, letter: u8, addr: u64) -> String {
+    let back = u64::from(letter == b'B');
+    match linux.symbols().at(addr.wrapping_sub(back)) {
+        None => format!("{addr:#x}"),
+        Some(symbol) if letter == b's' => symbol.name.into(),
+        Some(symbol) => format!("{}+{:#x}/{:#x}", symbol.name, symbol.off + back, symbol.len),
+    }
 }
 
 /// `%pI4`, `%pi4` (with leading zeros), `%pI6` or `%pi6` (without colons).

@@ -24,6 +24,7 @@ mod sock;
 mod sockmap;
 mod sockopt;
 pub(crate) mod spin;
+mod stack;
 mod storage;
 mod string;
 mod sys;
@@ -60,6 +61,7 @@ const FAMILIES: &[&[Helper]] = &[
     sockmap::ROWS,
     sockopt::ROWS,
     spin::ROWS,
+    stack::ROWS,
     storage::ROWS,
     string::ROWS,
     sys::ROWS,

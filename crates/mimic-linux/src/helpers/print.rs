@@ -60,8 +60,9 @@ pub(super) const ROWS: &[Helper] = &[
     ),
 ];
 
-const ANY_MEMORY: Support =
-    Support::Partial("%pus reads any guest memory, %p hashes with the seed, %ps and %pS know no symbols");
+const ANY_MEMORY: Support = Support::Partial(
+    "%pus reads any guest memory, %p hashes with the seed, %ps and %pS know the world's symbols",
+);
 
 const ANY_ADDRESS: Support = Support::Partial("addresses are hashed with the seed");
 

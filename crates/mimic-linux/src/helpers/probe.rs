@@ -1,10 +1,13 @@
 //! Reads (and one write) of memory that may not be there: no fault but an errno, and a zeroed buffer.
 //!
-//! Guest memory is all there is: each of its objects can be read both as the kernel's and as a user's memory. Where nothing is, the
-//! errno is that of a kernel (on x86-64) whose user space that address would be in, or its own half.
+//! User memory is that of the world's tasks; where a task states none, objects of guest memory can be read both as the kernel's and as a
+//! user's. Where nothing is, the errno is that of a kernel (on x86-64) whose user space that address would be in, or its own half.
 
 use super::row::{READ, WRITE};
-use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, Size, Support, arg};
+use crate::Linux;
+use crate::objects::task_at;
+use crate::user_memory::area_at;
+use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, Support, arg};
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
 pub(super) const ROWS: &[Helper] = &[
@@ -19,12 +22,12 @@ pub(super) const ROWS: &[Helper] = &[
             .since(4, 1),
         probe_read,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(36, "probe_write_user")
             .args(&[arg("dst", ArgType::Anything), arg("src", READ), arg("len", ArgType::Size)])
             .flags(HelperFlags::GPL_ONLY)
-            .since(4, 8)
-            .support(Support::Refused("needs the address space of an emulated task, which is not there yet")),
+            .since(4, 8),
+        probe_write_user,
     ),
     Helper::new(
         HelperSpec::new(45, "probe_read_str")
@@ -91,7 +94,7 @@ pub(super) const ROWS: &[Helper] = &[
             .support(ANY_MEMORY),
         copy_from_user,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(191, "copy_from_user_task")
             .args(&[
                 arg("dst", WRITE),
@@ -102,13 +105,14 @@ pub(super) const ROWS: &[Helper] = &[
             ])
             .flags(HelperFlags::GPL_ONLY)
             .flags(HelperFlags::MIGHT_SLEEP)
-            .since(5, 18)
-            .support(Support::Refused("needs the address spaces of emulated tasks, which are not there yet")),
+            .since(5, 18),
+        copy_from_user_task,
     ),
 ];
 
-const ANY_MEMORY: Support =
-    Support::Partial("guest memory is not divided: what is the kernel's can be read as a user's too");
+const ANY_MEMORY: Support = Support::Partial(
+    "where the task states no memory, the guest's is read: what is the kernel's can be read as a user's too",
+);
 
 /// The first address that `copy_from_kernel_nofault` may look at, with 47 bits of user space and a page of guard.
 const KERNEL_START: u64 = 1 << 47;
@@ -150,6 +154,41 @@ fn copy_from_user(call: &mut Call<'_>, to: u64, len: u64, from: u64, _: u64, _: 
     read(call, to, len, from, Space::User)
 }
 
+/// Writes the current task's memory. `EPERM` for kernel threads.
+fn probe_write_user(call: &mut Call<'_>, to: u64, from: u64, len: u64, _: u64, _: u64) -> HelperResult {
+    let bytes = call.read_vec(from, u64::from(len as u32))?;
+    let linux = Linux::of(call);
+    let task = linux.task(call.cpu());
+    linux.mm_of(&task).ok_or(Errno::EPERM)?;
+    linux.write_user(&task, to, &bytes)?;
+    Ok(0)
+}
+
+/// Reads the memory of any task.
+fn copy_from_user_task(
+    call: &mut Call<'_>,
+    to: u64,
+    len: u64,
+    from: u64,
+    task: u64,
+    flags: u64,
+) -> HelperResult {
+    let len = u64::from(len as u32);
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if len == 0 {
+        return Ok(0);
+    }
+    let task = task_at(call, task)?;
+    call.check(to, len, true)?;
+    let mut bytes = vec![0; len as usize];
+    match Linux::of(call).read_user(&task, from, &mut bytes) {
+        Ok(()) => call.write(to, &bytes).map(|()| 0),
+        Err(errno) => refuse(call, to, len, errno),
+    }
+}
+
 fn probe_read_str(call: &mut Call<'_>, to: u64, len: u64, from: u64, _: u64, _: u64) -> HelperResult {
     read_str(call, to, len, from, Space::Either)
 }
@@ -168,9 +207,9 @@ fn read(call: &Call<'_>, to: u64, len: u64, from: u64, space: Space) -> HelperRe
         return Ok(0);
     }
     call.check(to, len, true)?;
-    match call.view().read_vec(from, len) {
-        Ok(bytes) => call.write(to, &bytes).map(|()| 0),
-        Err(_) => refuse(call, to, len, space.errno(from)),
+    match bytes_at(call, from, len, space) {
+        Some(bytes) => call.write(to, &bytes).map(|()| 0),
+        None => refuse(call, to, len, space.errno(from)),
     }
 }
 
@@ -183,16 +222,35 @@ fn read_str(call: &Call<'_>, to: u64, len: u64, from: u64, space: Space) -> Help
     call.check(to, len, true)?;
     let mut text = Vec::new();
     while (text.len() as u64) < len {
-        match call.view().load(from.wrapping_add(text.len() as u64), Size::B) {
-            Ok(0) => break,
-            Ok(byte) => text.push(byte as u8),
-            Err(_) => return refuse(call, to, len, space.errno(from)),
+        match bytes_at(call, from.wrapping_add(text.len() as u64), 1, space).as_deref() {
+            Some([0]) => break,
+            Some(bytes) => text.extend_from_slice(bytes),
+            None => return refuse(call, to, len, space.errno(from)),
         }
     }
     text.truncate(len as usize - 1);
     text.push(0);
     call.write(to, &text)?;
     Ok(text.len() as u64)
+}
+
+/// Memory of the current task, or of the guest, which is both the kernel's and any user's. Where a task states memory, that is the
+/// user's before the guest's.
+fn bytes_at(call: &Call<'_>, addr: u64, len: u64, space: Space) -> Option<Vec<u8>> {
+    let user = || {
+        let linux = Linux::of(call);
+        let task = linux.task(call.cpu());
+        // Where there is no area nothing is allocated for a length that a program made up.
+        linux.mm_of(&task).filter(|mm| area_at(&mm.memory, addr).is_some())?;
+        let mut bytes = vec![0; len as usize];
+        linux.read_user(&task, addr, &mut bytes).ok().map(|()| bytes)
+    };
+    let guest = || call.view().read_vec(addr, len).ok();
+    match space {
+        Space::User => user().or_else(guest),
+        Space::Kernel => guest(),
+        Space::Either => guest().or_else(user),
+    }
 }
 
 fn refuse(call: &Call<'_>, to: u64, len: u64, errno: Errno) -> HelperResult {

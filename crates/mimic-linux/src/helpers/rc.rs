@@ -1,17 +1,18 @@
-//! Infrared receivers.
+//! Infrared receivers: what programs decode is noted as effects.
 
-use mimic_abi::{ArgType, HelperFlags, HelperSpec, Support, arg};
-use mimic_vm::Helper;
+use crate::effects::{Effect, note};
+use mimic_abi::{ArgType, HelperFlags, HelperSpec, arg};
+use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(77, "rc_repeat")
             .args(&[arg("ctx", ArgType::Ctx)])
             .flags(HelperFlags::GPL_ONLY)
-            .since(4, 18)
-            .support(NOTE),
+            .since(4, 18),
+        rc_repeat,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(78, "rc_keydown")
             .args(&[
                 arg("ctx", ArgType::Ctx),
@@ -20,10 +21,10 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("toggle", ArgType::Anything),
             ])
             .flags(HelperFlags::GPL_ONLY)
-            .since(4, 18)
-            .support(NOTE),
+            .since(4, 18),
+        rc_keydown,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(92, "rc_pointer_rel")
             .args(&[
                 arg("ctx", ArgType::Ctx),
@@ -31,10 +32,28 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("rel_y", ArgType::Anything),
             ])
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 0)
-            .support(NOTE),
+            .since(5, 0),
+        rc_pointer_rel,
     ),
 ];
 
-const NOTE: Support =
-    Support::Refused("needs lirc_mode2 programs and an emulated infrared receiver, which are not there yet");
+fn rc_repeat(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    note(call, Effect::KeyRepeat).map(|()| 0)
+}
+
+/// Any toggle bit but 0 is 1.
+fn rc_keydown(
+    call: &mut Call<'_>,
+    _: u64,
+    protocol: u64,
+    scancode: u64,
+    toggle: u64,
+    _: u64,
+) -> HelperResult {
+    let toggle = u32::from(toggle as u32 != 0);
+    note(call, Effect::KeyDown { protocol: protocol as u32, scancode, toggle }).map(|()| 0)
+}
+
+fn rc_pointer_rel(call: &mut Call<'_>, _: u64, x: u64, y: u64, _: u64, _: u64) -> HelperResult {
+    note(call, Effect::PointerMoved { x: x as i32, y: y as i32 }).map(|()| 0)
+}

@@ -3,7 +3,7 @@
 use super::row::READ;
 use crate::Linux;
 use mimic_abi::btf::KindCode;
-use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, MemAccess, MemLen, RetType, Support, arg};
+use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, MemAccess, MemLen, RetType, Size, Support, arg};
 use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
@@ -52,7 +52,7 @@ pub(super) const ROWS: &[Helper] = &[
                 "needs the file descriptors of the emulated bpf(2) system call, which is not there yet",
             )),
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(179, "kallsyms_lookup_name")
             .args(&[
                 arg("name", READ),
@@ -61,14 +61,13 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("res", ArgType::Mem(MemAccess::Write, MemLen::Fixed(8))),
             ])
             .since(5, 16)
-            .support(Support::Refused(
-                "needs the target kernel's symbols, which the emulated world does not have yet",
-            )),
+            .support(Support::Partial("the symbols that the world states")),
+        kallsyms_lookup_name,
     ),
 ];
 
 const NOTE: Support = Support::Partial(
-    "of per-CPU objects that the program allocated; the world has no per-CPU variables of the kernel yet",
+    "of per-CPU objects that the program allocated, and of per-CPU variables that the world states",
 );
 
 const SUPPORT: Support = Support::Partial(
@@ -108,6 +107,32 @@ fn this_cpu_ptr(call: &mut Call<'_>, ptr: u64, _: u64, _: u64, _: u64, _: u64) -
 }
 
 fn part(call: &Call<'_>, ptr: u64, cpu: u32) -> HelperResult {
-    let part = Linux::of(call).heap().part(ptr, cpu);
+    let linux = Linux::of(call);
+    let part = linux.percpu_part(ptr, cpu).or_else(|| linux.heap().part(ptr, cpu));
     part.ok_or_else(|| call.unsupported(format!("{ptr:#x} is no per-CPU object; {}", NOTE.note())))
+}
+
+/// Writes the address of a symbol, 0 and `ENOENT` if there is none.
+fn kallsyms_lookup_name(
+    call: &mut Call<'_>,
+    name: u64,
+    len: u64,
+    flags: u64,
+    res: u64,
+    _: u64,
+) -> HelperResult {
+    call.store(res, Size::Dw, 0)?;
+    let len = u64::from(len as u32);
+    if flags as u32 != 0 || len <= 1 || len > i32::MAX as u64 {
+        return Err(Errno::EINVAL.into());
+    }
+    let name = call.read_vec(name, len)?;
+    if name.last() != Some(&0) {
+        return Err(Errno::EINVAL.into());
+    }
+    let name = name.split(|byte| *byte == 0).next().unwrap_or(&name);
+    let addr = core::str::from_utf8(name).ok().and_then(|name| Linux::of(call).symbols().addr(name));
+    let addr = addr.filter(|addr| *addr != 0).ok_or(Errno::ENOENT)?;
+    call.store(res, Size::Dw, addr)?;
+    Ok(0)
 }

@@ -2,9 +2,12 @@
 
 use super::row::WRITE;
 use crate::Linux;
-use crate::objects::{self, ObjectKey, View};
+use crate::effects::{Effect, note};
+use crate::objects::{self, ObjectKey, View, give, task_at};
+use crate::user_memory::area_at;
+use crate::world::Task;
 use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, RetType, Size, Support, arg, arg_or_null};
-use mimic_vm::{Call, Helper, HelperResult, Trap};
+use mimic_vm::{Call, Helper, HelperResult, Next, Trap};
 
 pub(super) const ROWS: &[Helper] = &[
     Helper::new(HelperSpec::new(14, "get_current_pid_tgid").since(4, 2), get_current_pid_tgid),
@@ -19,17 +22,13 @@ pub(super) const ROWS: &[Helper] = &[
         HelperSpec::new(35, "get_current_task").flags(HelperFlags::GPL_ONLY).since(4, 8).support(KERNEL_TASK),
         get_current_task,
     ),
-    Helper::listed(
-        HelperSpec::new(109, "send_signal")
-            .args(&[arg("sig", ArgType::Anything)])
-            .since(5, 3)
-            .support(NOTE_2),
+    Helper::new(
+        HelperSpec::new(109, "send_signal").args(&[arg("sig", ArgType::Anything)]).since(5, 3),
+        send_signal,
     ),
-    Helper::listed(
-        HelperSpec::new(117, "send_signal_thread")
-            .args(&[arg("sig", ArgType::Anything)])
-            .since(5, 6)
-            .support(NOTE_2),
+    Helper::new(
+        HelperSpec::new(117, "send_signal_thread").args(&[arg("sig", ArgType::Anything)]).since(5, 6),
+        send_signal_thread,
     ),
     Helper::new(
         HelperSpec::new(120, "get_ns_current_pid_tgid")
@@ -50,15 +49,15 @@ pub(super) const ROWS: &[Helper] = &[
             .support(KERNEL_TASK),
         get_current_task,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(175, "task_pt_regs")
             .args(&[arg("task", ArgType::BtfId("task_struct"))])
             .returns(RetType::BtfId("pt_regs"))
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 15)
-            .support(NOTE_2),
+            .since(5, 15),
+        task_pt_regs,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(180, "find_vma")
             .args(&[
                 arg("task", ArgType::BtfId("task_struct")),
@@ -68,13 +67,10 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("flags", ArgType::Anything),
             ])
             .flags(HelperFlags::CALLS_BACK)
-            .since(5, 17)
-            .support(Support::Refused(
-                "needs the address spaces of the emulated world's tasks, which are not there yet",
-            )),
+            .since(5, 17),
+        find_vma,
     ),
 ];
-const NOTE_2: Support = Support::Refused("needs the tasks of the emulated world, which are not there yet");
 
 fn get_current_pid_tgid(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     let task = Linux::of(call).task(call.cpu());
@@ -132,4 +128,56 @@ const KERNEL_TASK: Support = Support::Partial("what the world does not state of 
 fn get_current_task(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     let pid = Linux::of(call).task(call.cpu()).pid;
     objects::give(call, ObjectKey::Task(pid), View::Kernel)
+}
+
+/// The highest number of a signal (`_NSIG`).
+const SIGNAL_MAX: u32 = 64;
+const INIT_PID: u32 = 1;
+
+fn send_signal(call: &mut Call<'_>, signal: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let task = Linux::of(call).task(call.cpu());
+    signal_to(call, &task, signal as u32, false)
+}
+
+fn send_signal_thread(call: &mut Call<'_>, signal: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let task = Linux::of(call).task(call.cpu());
+    signal_to(call, &task, signal as u32, true)
+}
+
+/// Notes a signal. `EPERM` for kernel threads and init.
+pub(crate) fn signal_to(call: &Call<'_>, task: &Task, signal: u32, thread: bool) -> HelperResult {
+    if !task.has_mm() || task.tgid == INIT_PID {
+        return Err(Errno::EPERM.into());
+    }
+    if signal > SIGNAL_MAX {
+        return Err(Errno::EINVAL.into());
+    }
+    if signal != 0 {
+        let pid = if thread { task.pid } else { task.tgid };
+        note(call, Effect::Signal { pid, signal, thread })?;
+    }
+    Ok(0)
+}
+
+/// The registers with which the task entered the kernel.
+fn task_pt_regs(call: &mut Call<'_>, task: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let pid = task_at(call, task)?.pid;
+    give(call, ObjectKey::PtRegs(pid), View::Kernel)
+}
+
+/// Calls back with the area of a task's memory that an address lies in. `ENOENT` if there is none.
+fn find_vma(call: &mut Call<'_>, task: u64, addr: u64, func: u64, ctx: u64, flags: u64) -> HelperResult {
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if task == 0 {
+        return Err(Errno::ENOENT.into());
+    }
+    let at = task_at(call, task)?;
+    let func = call.func(func)?;
+    let mm = Linux::of(call).mm_of(&at).ok_or(Errno::ENOENT)?;
+    let start = area_at(&mm.memory, addr).ok_or(Errno::ENOENT)?.start;
+    let area = give(call, ObjectKey::Area(mm.pid, start), View::Kernel)?;
+    let done = |_: &mut Call<'_>, _: u64| Ok(Next::Return(0));
+    Err(call.call_back(func, [task, area, ctx, 0, 0], done))
 }

@@ -2,6 +2,7 @@
 
 use super::row::WRITE;
 use crate::Linux;
+use crate::effects::{Effect, note};
 use crate::progs::TracingContext;
 use mimic_abi::{
     ArgType, Errno, HelperFlags, HelperSpec, MemAccess, MemLen, Size, Support, arg, arg_or_null,
@@ -9,17 +10,6 @@ use mimic_abi::{
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
 pub(super) const ROWS: &[Helper] = &[
-    Helper::listed(
-        HelperSpec::new(27, "get_stackid")
-            .args(&[
-                arg("ctx", ArgType::Ctx),
-                arg("map", ArgType::ConstMapPtr),
-                arg("flags", ArgType::Anything),
-            ])
-            .flags(HelperFlags::GPL_ONLY)
-            .since(4, 6)
-            .support(NOTE),
-    ),
     Helper::listed(
         HelperSpec::new(56, "perf_prog_read_value")
             .args(&[arg("ctx", ArgType::Ctx), arg("buf", WRITE), arg("buf_size", ArgType::Size)])
@@ -29,24 +19,12 @@ pub(super) const ROWS: &[Helper] = &[
                 "needs perf_event programs and their counters, which are not there yet",
             )),
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(58, "override_return")
             .args(&[arg("regs", ArgType::Ctx), arg("rc", ArgType::Anything)])
             .flags(HelperFlags::GPL_ONLY)
-            .since(4, 16)
-            .support(NOTE_2),
-    ),
-    Helper::listed(
-        HelperSpec::new(67, "get_stack")
-            .args(&[
-                arg("ctx", ArgType::Ctx),
-                arg("buf", WRITE),
-                arg("size", ArgType::SizeOrZero),
-                arg("flags", ArgType::Anything),
-            ])
-            .flags(HelperFlags::GPL_ONLY)
-            .since(4, 18)
-            .support(NOTE),
+            .since(4, 16),
+        override_return,
     ),
     Helper::listed(
         HelperSpec::new(119, "read_branch_records")
@@ -59,17 +37,6 @@ pub(super) const ROWS: &[Helper] = &[
             .flags(HelperFlags::GPL_ONLY)
             .since(5, 7)
             .support(NOTE_3),
-    ),
-    Helper::listed(
-        HelperSpec::new(141, "get_task_stack")
-            .args(&[
-                arg("task", ArgType::BtfId("task_struct")),
-                arg("buf", WRITE),
-                arg("size", ArgType::SizeOrZero),
-                arg("flags", ArgType::Anything),
-            ])
-            .since(5, 9)
-            .support(NOTE),
     ),
     Helper::listed(
         HelperSpec::new(147, "d_path")
@@ -117,10 +84,6 @@ pub(super) const ROWS: &[Helper] = &[
     ),
 ];
 
-const NOTE: Support =
-    Support::Refused("needs stack traces of the emulated world's tasks, which are not there yet");
-const NOTE_2: Support =
-    Support::Refused("needs tracing program types and their contexts, which are not there yet");
 const NOTE_3: Support = Support::Refused("needs the branch records of a CPU: only from a captured context");
 
 fn get_func_ip(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
@@ -157,4 +120,9 @@ fn traced<'a>(call: &'a mut Call<'_>) -> Result<&'a TracingContext, Trap> {
         return Err(call.unsupported("needs the arguments of a traced function: give a tracing context"));
     }
     Ok(call.context::<TracingContext>().expect("it was there"))
+}
+
+/// What the probed function is to return is noted.
+fn override_return(call: &mut Call<'_>, _: u64, rc: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    note(call, Effect::OverrideReturn(rc)).map(|()| 0)
 }

@@ -37,6 +37,10 @@ pub enum ObjectKey {
     Cred(u32),
     /// The user memory of a process, by tgid.
     Mm(u32),
+    /// The registers with which a task entered the kernel, by pid.
+    PtRegs(u32),
+    /// An area of user memory, by the pid of the task that has it and its first address.
+    Area(u32, u64),
     /// What tasks of a control group share, by its id.
     CssSet(u64),
     /// The namespaces of a task, by pid.
@@ -116,6 +120,8 @@ impl ObjectKey {
             ObjectKey::Task(_) => "task_struct",
             ObjectKey::Cred(_) => "cred",
             ObjectKey::Mm(_) => "mm_struct",
+            ObjectKey::PtRegs(_) => "pt_regs",
+            ObjectKey::Area(..) => "vm_area_struct",
             ObjectKey::CssSet(_) => "css_set",
             ObjectKey::NsProxy(_) => "nsproxy",
             ObjectKey::PidNs(_) => "pid_namespace",
@@ -147,6 +153,8 @@ impl ObjectKey {
             ObjectKey::Task(pid) => task::fill(to, pid),
             ObjectKey::Cred(pid) => task::fill_cred(to, pid),
             ObjectKey::Mm(tgid) => task::fill_mm(to, tgid),
+            ObjectKey::PtRegs(pid) => task::fill_pt_regs(to, pid),
+            ObjectKey::Area(pid, start) => task::fill_area(to, pid, start),
             ObjectKey::NsProxy(pid) => task::fill_nsproxy(to, pid),
             ObjectKey::PidNs(ino) => to.set("ns.inum", ino),
             ObjectKey::CssSet(id) => cgroup::fill_css_set(to, id),

@@ -181,6 +181,10 @@ fn exists(maker: &Maker<'_>, key: ObjectKey, view: View) -> bool {
     let tables = maker.tables;
     match key {
         ObjectKey::Task(pid) | ObjectKey::Cred(pid) | ObjectKey::NsProxy(pid) => tables.tasks.has(pid),
+        ObjectKey::PtRegs(pid) => tables.tasks.has(pid),
+        ObjectKey::Area(pid, start) => {
+            tables.tasks.get(pid).is_some_and(|task| task.memory.iter().any(|area| area.start == start))
+        }
         ObjectKey::Mm(tgid) => tables.tasks.find(|task| task.tgid == tgid && task.has_mm()).is_some(),
         ObjectKey::CssSet(id) | ObjectKey::Cgroup(id) | ObjectKey::Kernfs(id) => tables.cgroups.has(id),
         ObjectKey::PidNs(_) | ObjectKey::Net => true,

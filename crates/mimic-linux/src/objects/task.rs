@@ -56,3 +56,37 @@ pub(super) fn fill_mm(to: &mut Fields<'_>, tgid: u32) {
         to.point("exe_file", ObjectKey::File(leader.exe));
     }
 }
+
+/// The registers that are stated, and what the user stack says of them.
+pub(super) fn fill_pt_regs(to: &mut Fields<'_>, pid: u32) {
+    let Some(task) = to.tables().tasks.get(pid) else { return };
+    if let Some(addr) = task.user_stack.first() {
+        to.set("ip", *addr);
+        to.set("pc", *addr);
+    }
+    for name in REGS {
+        if let Some(value) = task.regs.get(*name) {
+            to.set(name, *value);
+        }
+    }
+}
+
+/// Members of `struct pt_regs` on x86-64, and those of arm64.
+const REGS: &[&str] = &[
+    "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
+    "orig_ax", "ip", "cs", "flags", "sp", "ss", "regs[0]", "regs[1]", "regs[2]", "regs[3]", "regs[4]",
+    "regs[5]", "regs[6]", "regs[7]", "regs[8]", "regs[29]", "regs[30]", "pc", "pstate",
+];
+
+pub(super) fn fill_area(to: &mut Fields<'_>, pid: u32, start: u64) {
+    let Some(task) = to.tables().tasks.get(pid) else { return };
+    let Some(area) = task.memory.iter().find(|area| area.start == start) else { return };
+    to.set("vm_start", area.start);
+    to.set("vm_end", area.start.saturating_add(area.len));
+    to.set("vm_flags", area.flags);
+    to.set("vm_pgoff", area.pgoff);
+    to.point("vm_mm", ObjectKey::Mm(task.tgid));
+    if area.file != 0 {
+        to.point("vm_file", ObjectKey::File(area.file));
+    }
+}

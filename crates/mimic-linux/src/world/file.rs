@@ -40,4 +40,6 @@ pub struct File {
     pub flags: u32,
     /// Where reads and writes are at, in bytes.
     pub pos: u64,
+    /// The build id of an ELF file, at most 20 bytes; empty for none.
+    pub build_id: Vec<u8>,
 }

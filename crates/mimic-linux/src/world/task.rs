@@ -1,6 +1,7 @@
 //! `Task`: what programs can learn of the task.
 
 use super::cgroup::CGROUP_ROOT;
+use std::collections::BTreeMap;
 
 /// Bytes of a task's name with the NUL behind it (`TASK_COMM_LEN`).
 pub(crate) const COMM_LEN: usize = 16;
@@ -34,6 +35,8 @@ pub struct Task {
     pub exe: u32,
     /// Its open files: number and id of a file of the world.
     pub files: Vec<(u32, u32)>,
+    /// The registers with which it entered the kernel, by the names of the members of the kernel's `struct pt_regs`: `di`, `regs[0]`.
+    pub regs: BTreeMap<String, u64>,
     /// The addresses on its kernel stack, innermost first.
     pub kernel_stack: Vec<u64>,
     /// The addresses on its user stack, innermost first.
@@ -90,6 +93,7 @@ impl Default for Task {
             memory: Vec::new(),
             exe: 0,
             files: Vec::new(),
+            regs: BTreeMap::new(),
             kernel_stack: Vec::new(),
             user_stack: Vec::new(),
         }
