@@ -39,11 +39,6 @@ impl Symbols {
         Symbols { by_addr, by_name }
     }
 
-    /// All symbols, by rising address.
-    pub(crate) fn all(&self) -> &[Ksym] {
-        &self.by_addr
-    }
-
     pub(crate) fn addr(&self, name: &str) -> Option<u64> {
         self.by_name.get(name).copied()
     }

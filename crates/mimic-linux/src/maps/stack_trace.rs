@@ -44,8 +44,8 @@ impl StackTrace {
         let spec = maker.spec;
         let build_id = spec.map_flags & BPF_F_STACK_BUILD_ID != 0;
         let frame_len = if build_id { BUILD_ID_LEN } else { 8 };
-        if spec.value_size % 8 != 0
-            || build_id && spec.value_size % frame_len != 0
+        if !spec.value_size.is_multiple_of(8)
+            || build_id && !spec.value_size.is_multiple_of(frame_len)
             || spec.value_size / frame_len > STACK_MAX
         {
             let why = format!(
