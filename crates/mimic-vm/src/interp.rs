@@ -2,6 +2,9 @@
 //!
 //! Arithmetic is `mimic_abi`'s (RFC 9669). The budget is looked at where control is transferred, not at every instruction:
 //! `insns` is exact there, and at the end.
+//!
+//! What is frequent and succeeds is done by threaded code (`threaded`), which stops before everything else. A run with a probe, or of
+//! a guest whose byte order is not the host's, is done here alone.
 
 use crate::call::{Call, HelperResult, Next, Trap};
 use crate::context::Context;
@@ -9,7 +12,7 @@ use crate::emulator::HelperImpl;
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Before;
 use crate::memory::AccessError;
-use crate::op::{Code, Op, with_codes};
+use crate::op::{Code, Ops, with_codes};
 use crate::probe::{Flow, Probe};
 use crate::process::{MAY_GOTO_MAX, Pending, Process, State, TAIL_CALLS_MAX};
 use crate::program::{FuncRef, HelperRef, func_addr};
@@ -67,7 +70,7 @@ impl Machine<'_> {
     ) -> Result<Control, Box<FaultKind>> {
         loop {
             let program = self.process.state.program.clone();
-            match self.run_program::<P, SWAP>(&program.ops.ops, &program.ops.rare, &program.helpers, probe)? {
+            match self.run_program::<P, SWAP>(&program.ops, &program.helpers, probe)? {
                 Moved::Exit => return Ok(Control::Exited),
                 Moved::Program => {}
                 Moved::Jump => return Ok(Control::Paused),
@@ -78,11 +81,11 @@ impl Machine<'_> {
     /// Runs the ops of one program until it is left. `Moved::Jump` means that the probe stopped it.
     fn run_program<P: Probe, const SWAP: bool>(
         &mut self,
-        ops: &[Op],
-        rare: &[Insn],
+        program: &Ops,
         helpers: &[HelperRef],
         probe: &mut P,
     ) -> Result<Moved, Box<FaultKind>> {
+        let (ops, rare) = (&*program.ops, &*program.rare);
         let process = &mut *self.process;
         let memory = process.vm.memory().clone();
         let memory = &*memory;
@@ -197,6 +200,11 @@ impl Machine<'_> {
                             state!().insns += (pc - start) as u64;
                             return Ok(Moved::Jump);
                         }
+                    }
+                    if !P::ACTIVE && !SWAP {
+                        state!().insns += (pc - start) as u64;
+                        pc = program.threaded.run(&mut process.state, memory, pc);
+                        start = pc;
                     }
                     let op = &ops[pc];
                     match op.code {

@@ -25,6 +25,7 @@ mod probe;
 mod process;
 mod program;
 pub mod sched;
+mod threaded;
 mod vm;
 
 pub use call::{Call, Callback, CallbackRequest, HelperResult, Next, Trap};

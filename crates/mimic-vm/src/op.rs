@@ -2,6 +2,7 @@
 //!
 //! An index of ops is not a pc: `ld_imm64` takes two slots and one op. [`Ops::slot_of`] leads back.
 
+use crate::threaded::Threaded;
 use mimic_abi::{
     AluOp, AtomicOp, Callee, Cond, DecodeError, Imm64, Insn, Operand, RawInsn, Reg, Size, Swap, Width,
 };
@@ -199,6 +200,8 @@ pub(crate) struct Ops {
     pub(crate) ops: Box<[Op]>,
     /// Instructions that the loop hands on as they are.
     pub(crate) rare: Box<[Insn]>,
+    /// The same ops, for the interpreter's fast path.
+    pub(crate) threaded: Threaded,
     slots: Box<[u32]>,
 }
 
@@ -287,7 +290,8 @@ impl Ops {
         }
         ops.push(Op { code: Code::End, dst: 0, src: 0, off: 0, imm: 0 });
         let slots = insns.iter().map(|(pc, _)| *pc).chain([code.len() as u32]).collect();
-        Ok(Ops { ops: ops.into(), rare: rare.into(), slots })
+        let threaded = Threaded::new(&ops);
+        Ok(Ops { ops: ops.into(), rare: rare.into(), threaded, slots })
     }
 
     /// The slot at which op `index` begins.

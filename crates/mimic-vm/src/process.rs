@@ -382,6 +382,8 @@ pub(crate) struct State {
     pub(crate) may_goto: u64,
     pub(crate) insns: u64,
     pub(crate) insns_max: u64,
+    /// Where threaded code returns to the loop, in instructions.
+    pub(crate) chain_end: u64,
     pub(crate) tail_calls: u32,
     pub(crate) absent_loads: u64,
     pub(crate) cpu: u32,
@@ -410,6 +412,7 @@ impl State {
             may_goto: MAY_GOTO_MAX,
             insns: 0,
             insns_max: vm.limits().insns_max,
+            chain_end: 0,
             tail_calls: 0,
             absent_loads: 0,
             cpu,
