@@ -1,12 +1,12 @@
 //! mimic's own engines, entered as timers enter a program: memory, context and process are made once.
 
-use super::{Engine, Function, on_inputs};
+use super::{Function, on_inputs};
 use crate::options::Options;
 use crate::program::Program;
 use mimic::linux::Linux;
 use mimic::object::{Object, Program as Linked, Target};
 use mimic::vm::memory::{Access, Layout, Region};
-use mimic::vm::{FuncRef, Process, RawContext, Vm, VmBuilder};
+use mimic::vm::{Checks, Engine, FuncRef, Process, RawContext, Vm, VmBuilder};
 
 struct Mimic {
     process: Process,
@@ -16,8 +16,18 @@ struct Mimic {
 }
 
 /// The interpreter.
-pub(crate) fn interp(program: &Program, _options: &Options) -> Result<Box<dyn Engine>, String> {
-    load(program, Vm::builder(Linux::default()))
+pub(crate) fn interp(program: &Program, _options: &Options) -> Result<Box<dyn super::Engine>, String> {
+    load(program, Vm::builder(Linux::default()).engine(Engine::Interp))
+}
+
+/// The JIT compiler with the cage as its check.
+pub(crate) fn jit(program: &Program, _options: &Options) -> Result<Box<dyn super::Engine>, String> {
+    load(program, Vm::builder(Linux::default()).engine(Engine::Jit).checks(Checks::Cage))
+}
+
+/// The JIT compiler with the interpreter's checks.
+pub(crate) fn jit_precise(program: &Program, _options: &Options) -> Result<Box<dyn super::Engine>, String> {
+    load(program, Vm::builder(Linux::default()).engine(Engine::Jit).checks(Checks::Precise))
 }
 
 /// The program of an object of `benches/programs`.
@@ -29,7 +39,7 @@ pub(crate) fn link(object: &[u8]) -> Result<(Object, Target, Linked), String> {
     Ok((object, target, linked))
 }
 
-fn load(program: &Program, builder: VmBuilder) -> Result<Box<dyn Engine>, String> {
+fn load(program: &Program, builder: VmBuilder) -> Result<Box<dyn super::Engine>, String> {
     let vm = builder.build().map_err(|error| error.to_string())?;
     let (_, _, linked) = link(program.object)?;
     let loaded = vm.add(linked, &[]).map_err(|error| error.to_string())?;

@@ -42,6 +42,8 @@ type Load = fn(&Program, &Options) -> Result<Box<dyn Engine>, String>;
 const ENGINES: &[(&str, Load)] = &[
     ("native", native::load),
     ("mimic-interp", mimic::interp),
+    ("mimic-jit", mimic::jit),
+    ("mimic-jit-precise", mimic::jit_precise),
     #[cfg(feature = "peers")]
     ("rbpf-interp", rbpf::interp),
     #[cfg(feature = "peers")]
