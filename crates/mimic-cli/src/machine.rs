@@ -57,9 +57,28 @@ pub(crate) fn target(kernel: &Kernel, object: &Object) -> Result<Target, Failure
     }
     if let Some(path) = &kernel.kconfig {
         let text = read(path, KCONFIG_LEN_MAX)?;
+        if text.starts_with(&[0x1f, 0x8b]) {
+            let what = "is compressed; unpack it first, as in zcat /proc/config.gz > config";
+            return Err(Failure::Input(format!("--kconfig {}: {what}", path.display())));
+        }
         target.kconfig = Some(Target::parse_kconfig(&String::from_utf8_lossy(&text)));
     }
     Ok(target)
+}
+
+/// Says that kernel structures are taken to be as the object declares them: nobody sees that from what it reads.
+fn warn_of_core(kernel: &Kernel, object: &Object) {
+    const SHOWN: usize = 4;
+    let structs = object.core_structs();
+    if kernel.btf.is_some() || structs.is_empty() {
+        return;
+    }
+    let more = structs.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names = structs[..structs.len().min(SHOWN)].join(", ");
+    crate::out::warning(&format!(
+        "fields of {names}{more} are read where this object declares them; --btf FILE gives a kernel's layout"
+    ));
 }
 
 /// What a VM is made with.
@@ -74,6 +93,7 @@ pub(crate) struct Settings {
 pub(crate) fn load(machine: &Machine, object: &Object, mut world: World) -> Result<Loaded, Failure> {
     let Machine { cpus, seed, budget, engine, .. } = *machine;
     let target = target(&machine.kernel, object)?;
+    warn_of_core(&machine.kernel, object);
     if let Some(seed) = seed {
         world.seed = seed;
     }

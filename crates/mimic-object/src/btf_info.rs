@@ -3,10 +3,10 @@
 //! Compilers leave the places of variables to relocations and the sizes of sections to the loader; both are filled in here, so that whoever
 //! prints a variable finds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mimic_abi::btf::ext::{BtfExt, Section as ExtSection};
+use mimic_abi::btf::ext::{BtfExt, CoreKind, Section as ExtSection};
 use mimic_abi::btf::{Btf, Kind};
 use mimic_abi::{ByteOrder, SLOT_LEN};
 
@@ -114,6 +114,13 @@ impl BtfInfo {
             section.funcs.sort_by_key(|(pc, _)| *pc);
             section.lines.sort_by_key(|line| line.pc);
         }
+    }
+
+    /// The types whose fields CO-RE records are about, by their local ids.
+    pub(crate) fn core_field_types(&self) -> BTreeSet<u32> {
+        let records = self.sections.iter().flat_map(|section| &section.core);
+        let is_place = |relo: &&CoreRelo| relo.kind == CoreKind::FieldByteOffset as u32;
+        records.filter(is_place).map(|relo| relo.type_id).collect()
     }
 
     /// The CO-RE records of a function.

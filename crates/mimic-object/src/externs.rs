@@ -237,7 +237,7 @@ impl Extern {
             }
             None if self.weak => Ok(vec![0; size]),
             None if target.kconfig.is_none() => {
-                Err("the target has no configuration: give it one, or declare the variable __weak".to_owned())
+                Err("the target has no configuration: give it one (Target::kconfig, --kconfig), or declare the variable __weak".to_owned())
             }
             None => {
                 Err("not set in the target's configuration: declare the variable __weak to get 0".to_owned())

@@ -1,5 +1,6 @@
 //! `Object`: an eBPF object file, read: programs, maps, externs, types. Nothing is resolved against a kernel.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mimic_abi::ByteOrder;
@@ -18,6 +19,7 @@ use crate::program::ProgramSpec;
 use crate::sec_def::SecDef;
 use crate::struct_ops::StructOps;
 use crate::target::Target;
+use crate::types::{Types, essential_name};
 
 /// An eBPF object file, read.
 ///
@@ -102,6 +104,18 @@ impl Object {
         let btf = target.btf.as_ref()?;
         let is_own = self.btf.as_ref().is_some_and(|own| Arc::ptr_eq(own, btf));
         (!is_own).then_some(&**btf)
+    }
+
+    /// The kernel's structures whose fields programs find by CO-RE, by name. Linked for no kernel in particular, such fields are where the object's own
+    /// declarations have them, which need not be complete. Contexts are not among them: their layout is the same everywhere.
+    pub fn core_structs(&self) -> Vec<String> {
+        let Some(btf) = self.btf.as_deref() else { return Vec::new() };
+        let ids = self.info.core_field_types();
+        let name = |id| Types(btf).skip(id).map(|id| Types(btf).name(id));
+        let names: BTreeSet<String> =
+            ids.into_iter().filter_map(name).map(|name| essential_name(name).to_owned()).collect();
+        let is_context = |name: &str| name == "__sk_buff" || name == "xdp_md" || name.starts_with("bpf_");
+        names.into_iter().filter(|name| !name.is_empty() && !is_context(name)).collect()
     }
 
     /// The program of this name.
