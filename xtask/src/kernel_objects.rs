@@ -42,9 +42,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         }
     }
     let mut comparison = Comparison::new(options)?;
-    for path in compare::objects(&paths)? {
-        comparison.object(&path);
-    }
+    comparison.objects(&compare::objects(&paths)?);
     println!("\n{}", comparison.tally());
     Ok(())
 }

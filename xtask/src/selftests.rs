@@ -115,7 +115,7 @@ fn run_all(objects: &[PathBuf]) -> Outcome {
     let known = root().join("tests/oracle/selftests.toml");
     let mut comparison = Comparison::new(Options { known: Some(known), ..Options::default() })?;
     println!("\nin the kernel and in mimic:");
-    objects.iter().for_each(|path| comparison.object(path));
+    comparison.objects(objects);
     let (tally, stale) = (comparison.tally(), comparison.stale());
     println!("\n{tally}");
     if !stale.is_empty() {

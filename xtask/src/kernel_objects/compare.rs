@@ -77,8 +77,13 @@ impl Comparison {
         self.known.stale().map(|known| known.line).collect()
     }
 
-    /// Compares all programs of an object.
-    pub(crate) fn object(&mut self, path: &Path) {
+    /// Compares all programs of these objects, in an empty network namespace.
+    pub(crate) fn objects(&mut self, paths: &[PathBuf]) {
+        let kernel = self.kernel;
+        kernel.in_empty_netns(|| paths.iter().for_each(|path| self.object(path)));
+    }
+
+    fn object(&mut self, path: &Path) {
         self.tally.objects += 1;
         let mut fixture = match Fixture::open_what_links(path, &self.target) {
             Ok(fixture) => fixture,
@@ -138,7 +143,7 @@ impl Comparison {
         notes: &Annotations,
         scenario: &Scenario,
     ) -> bool {
-        let record = || self.kernel.in_empty_netns(|| self.kernel.record_scenario(parts, program, scenario));
+        let record = || self.kernel.record_scenario(parts, program, scenario);
         let (first, second) = match (record(), record()) {
             (Ok(first), Ok(second)) if first.load == 0 => (first, second),
             (first, _) => {
