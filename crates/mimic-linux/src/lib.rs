@@ -197,6 +197,10 @@ impl Emulator for Linux {
         maps::create_with(spec, env, &self.heap)
     }
 
+    fn map_view(&self, map: &dyn Map, id: u32) -> Vec<u8> {
+        self.btf().map(|btf| maps::view::view(btf, map.spec(), id)).unwrap_or_default()
+    }
+
     fn prepare_map(&self, spec: &mut MapSpec, env: &MapEnv) {
         maps::prepare(spec, env);
     }

@@ -89,6 +89,13 @@ pub trait Emulator: Any + Send + Sync {
         Err(MapError::new(Errno::EINVAL, why))
     }
 
+    /// What programs read through a pointer to a map itself (`struct bpf_map`), from its start; nothing if that is not to be read. `id` is
+    /// the map's. At most 512 bytes are kept.
+    fn map_view(&self, map: &dyn Map, id: u32) -> Vec<u8> {
+        let _ = (map, id);
+        Vec::new()
+    }
+
     /// Changes what an object says of a map into what a loader asks for (sizes that depend on the number of CPUs or on the page length).
     fn prepare_map(&self, spec: &mut MapSpec, env: &MapEnv) {
         let _ = (spec, env);

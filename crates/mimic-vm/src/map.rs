@@ -3,15 +3,16 @@
 //! There are two sides, as in the kernel. Programs get *addresses of values in place*, for the CPU they run on. Users (the
 //! facade, bpf(2), dumps) copy values, and see those of all CPUs at once; the methods for them are bpf(2)'s commands.
 
-use crate::memory::{Memory, MemoryError};
+use crate::memory::{Access, Bounds, Memory, MemoryError, Part};
 use core::any::Any;
 use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
 use mimic_abi::Errno;
 use mimic_object::MapSpec;
 use std::sync::Arc;
 
 /// Bytes between the addresses of two maps' handles.
-pub(crate) const MAP_HANDLE_LEN: u32 = 256;
+pub(crate) const MAP_HANDLE_LEN: u32 = 512;
 /// The most maps in one VM.
 pub const MAPS_MAX: u32 = 16384;
 
@@ -285,6 +286,20 @@ impl core::ops::Deref for MapRef {
 
     fn deref(&self) -> &(dyn Map + 'static) {
         &*self.map
+    }
+}
+
+/// What of a map's handle programs can read: as much as the longest view that the emulator gave.
+#[derive(Default)]
+pub(crate) struct HandleBounds {
+    pub(crate) view_len: AtomicU32,
+}
+
+impl Bounds for HandleBounds {
+    fn object_at(&self, off: u32) -> Option<Part> {
+        let at = off % MAP_HANDLE_LEN;
+        let len = self.view_len.load(Ordering::Relaxed);
+        (at < len).then_some(Part { off: off - at, len, access: Access::Read })
     }
 }
 

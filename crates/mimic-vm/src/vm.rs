@@ -3,7 +3,7 @@
 use crate::emulator::{Emulator, HelperClosure, HelperImpl};
 use crate::engine::{Checks, Engine};
 use crate::limits::Limits;
-use crate::map::{MAP_HANDLE_LEN, MAPS_MAX, MapEnv, MapError, MapRef, MapTable};
+use crate::map::{HandleBounds, MAP_HANDLE_LEN, MAPS_MAX, MapEnv, MapError, MapRef, MapTable};
 use crate::memory::{Hygiene, Layout, Memory, MemoryError, MemoryOptions, Region};
 use crate::process::Process;
 use crate::program::{FuncRef, HelperRef, LoadedProgram, func_of_addr};
@@ -25,6 +25,7 @@ pub struct Vm {
     overrides: HashMap<Arc<str>, HelperImpl>,
     /// Where map handles are: addresses that name maps and hold nothing.
     handles: Region,
+    handle_bounds: Arc<HandleBounds>,
     maps: RwLock<Arc<MapTable>>,
     maps_version: AtomicU64,
     programs: RwLock<Vec<Option<Arc<LoadedProgram>>>>,
@@ -115,8 +116,9 @@ impl VmBuilder {
     /// Reserves the guest's address space.
     pub fn build(self) -> Result<Arc<Vm>, MemoryError> {
         let memory = Memory::new(self.memory)?;
-        let handles = Layout::Slab { stride: MAP_HANDLE_LEN, parts: [].into() };
-        let handles = memory.allocate("map", MAP_HANDLE_LEN * MAPS_MAX, handles)?;
+        let handle_bounds = Arc::new(HandleBounds::default());
+        let layout = Layout::Custom(handle_bounds.clone());
+        let handles = memory.allocate("map", MAP_HANDLE_LEN * MAPS_MAX, layout)?;
         let maps = MapTable { base: handles.base(), maps: Vec::new(), version: 0 };
         Ok(Arc::new(Vm {
             emulator: self.emulator,
@@ -127,6 +129,7 @@ impl VmBuilder {
             engine: self.engine,
             overrides: self.overrides,
             handles,
+            handle_bounds,
             maps: RwLock::new(Arc::new(maps)),
             maps_version: AtomicU64::new(0),
             programs: RwLock::new(Vec::new()),
@@ -209,9 +212,20 @@ impl Vm {
             if free == table.maps.len() {
                 table.maps.push(None);
             }
+            self.show(&map);
             table.maps[free] = Some(map.clone());
             Ok(map)
         })
+    }
+
+    /// Writes what programs may read of a map into its handle.
+    fn show(&self, map: &MapRef) {
+        let mut view = self.emulator.map_view(&*map.map, map.id);
+        view.truncate(MAP_HANDLE_LEN as usize);
+        let off = (map.addr - self.handles.base()) as u32;
+        self.handles.fill(off, MAP_HANDLE_LEN, 0);
+        self.handles.write(off, &view);
+        self.handle_bounds.view_len.fetch_max(view.len() as u32, Ordering::Relaxed);
     }
 
     /// Takes a map away: its address names nothing any more. Programs that use it keep the map itself.

@@ -51,7 +51,7 @@ impl Fixture {
         scenario: &Scenario,
         record: &mut ProgramRecord,
     ) -> Result<(), String> {
-        let vm = Vm::builder(Linux::new(World::default())).byte_order(ByteOrder::Little).cpus(cpus);
+        let vm = Vm::builder(Linux::new(World::of_test_run(0))).byte_order(ByteOrder::Little).cpus(cpus);
         let vm = vm.engine(engine).checks(checks).build().map_err(|error| error.to_string())?;
         let loaded = vm.load_for(&self.object, &self.target).map_err(|error| error.to_string())?;
         let program = loaded.program(&record.name).map_err(|error| error.to_string())?;

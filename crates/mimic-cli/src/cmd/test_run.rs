@@ -76,7 +76,7 @@ fn run_one(
         &settings,
         object,
         &machine::target(&args.kernel, object)?,
-        World::with_seed(args.seed),
+        World::of_test_run(args.seed),
     )?;
     let program = machine::program(&loaded, name)?;
     for text in &args.set {

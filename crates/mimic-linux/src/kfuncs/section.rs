@@ -3,6 +3,8 @@
 //! A process on a virtual CPU is never interrupted by another on the same one, and map elements outlive the run that found them, so
 //! that there is nothing to do at the borders of a section. That they are balanced is the verifier's matter.
 
+use crate::Linux;
+use crate::objects::{View, give};
 use mimic_abi::{ArgType, HelperSpec, MemAccess, MemLen, RetType, Size, Support, arg};
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
@@ -64,7 +66,10 @@ fn throw(_: &mut Call<'_>, cookie: u64, _: u64, _: u64, _: u64, _: u64) -> Helpe
     Err(Trap::Throw(cookie))
 }
 
-/// The same object, to be read as another type.
-fn rdonly_cast(_: &mut Call<'_>, obj: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
-    Ok(obj)
+/// The same object, to be read as another type. What programs know as `struct bpf_sock` is the kernel's own structure behind it.
+fn rdonly_cast(call: &mut Call<'_>, obj: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    match Linux::of(call).object_at(obj) {
+        Some((key, View::Sock | View::TcpSock)) => give(call, key, View::Kernel),
+        Some((_, View::Kernel)) | None => Ok(obj),
+    }
 }

@@ -30,6 +30,7 @@ mod sync;
 mod table;
 mod types;
 mod user_ringbuf;
+pub(crate) mod view;
 
 pub use array::{Array, PercpuArray};
 pub use bloom::BloomFilter;

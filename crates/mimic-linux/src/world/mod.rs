@@ -94,6 +94,21 @@ impl World {
         World { seed, ..World::default() }
     }
 
+    /// The world of whoever calls `BPF_PROG_TEST_RUN` in an empty network namespace: the default one, but that there are frames on the
+    /// task's stacks. The kernel's are those of the system call and of a program with a function below its main one; which addresses
+    /// they are differs from kernel to kernel.
+    pub fn of_test_run(seed: u64) -> World {
+        const KERNEL_TEXT: u64 = 0xffff_ffff_8100_0000;
+        const USER_TEXT: u64 = 0x40_1000;
+        const FRAME: u64 = 0x100;
+        let task = Task {
+            kernel_stack: (0..8).map(|frame| KERNEL_TEXT + FRAME * frame).collect(),
+            user_stack: vec![USER_TEXT, USER_TEXT + FRAME],
+            ..Task::default()
+        };
+        World { tasks: vec![task], ..World::with_seed(seed) }
+    }
+
     /// The NUMA node of a CPU.
     pub fn numa_node(&self, cpu: u32) -> u32 {
         self.numa_nodes.get(cpu as usize).copied().unwrap_or(0)
