@@ -46,6 +46,7 @@ pub struct Linux {
     btf: OnceLock<Arc<Btf>>,
     symbols: OnceLock<symbols::Symbols>,
     effects: Mutex<Vec<Effect>>,
+    iter_sessions: AtomicU64,
     percpu: Mutex<HashMap<String, (mimic_vm::Region, u32)>>,
     pub(crate) objects: objects::Objects,
     /// How many socket cookies were drawn.
@@ -72,6 +73,7 @@ impl Linux {
             btf: OnceLock::new(),
             symbols: OnceLock::new(),
             effects: Mutex::default(),
+            iter_sessions: AtomicU64::new(0),
             percpu: Mutex::default(),
             objects: objects::Objects::default(),
             cookies: AtomicU64::new(0),
@@ -150,6 +152,11 @@ impl Linux {
     /// Says how the programs that run from now on are attached.
     pub fn set_attach(&self, attach: Attach) {
         *self.attach.write().unwrap_or_else(PoisonError::into_inner) = attach;
+    }
+
+    /// The number of the next file of an iterator that is opened, from 1.
+    pub(crate) fn next_iter_session(&self) -> u64 {
+        self.iter_sessions.fetch_add(1, core::sync::atomic::Ordering::Relaxed) + 1
     }
 
     /// Takes the trace output of all runs since it was last taken.

@@ -1,11 +1,16 @@
 //! Tracing contexts and iterators through the public API.
 
 use mimic_abi::asm::assemble;
+use mimic_abi::btf::{Btf, BtfBuilder, Field, IntEncoding};
 use mimic_abi::{ByteOrder, Errno, ProgType};
-use mimic_linux::progs::{Arg, IterContext, RawTracepointContext, SeqFile, TracingContext, read_iter};
-use mimic_linux::{Linux, World};
-use mimic_object::Program;
+use mimic_linux::progs::{
+    Arg, CgroupOrder, IterContext, IterLink, RawTracepointContext, SeqFile, TracingContext, read_iter,
+    run_iter,
+};
+use mimic_linux::{Cgroup, File, Linux, Task, UserArea, World};
+use mimic_object::{MapSpec, Program};
 use mimic_vm::{Context, Process, Vm};
+use std::sync::Arc;
 
 fn process(prog_type: ProgType, text: &str) -> Process {
     let vm = Vm::builder(Linux::new(World::default())).build().expect("memory");
@@ -150,4 +155,85 @@ fn only_the_iterators_own_file_can_be_printed_into() {
     let mut context = IterContext::new([Arg::Number(0)]);
     let error = process(ProgType::Tracing, text).run(&mut context).expect_err("not a seq_file");
     assert!(error.to_string().contains("is not the seq_file"), "{error}");
+}
+
+/// A kernel with as few members as the tests look at.
+fn types() -> Arc<Btf> {
+    let mut btf = BtfBuilder::new();
+    let int = btf.int("int", 4, IntEncoding::default());
+    let long = btf.int("long", 8, IntEncoding::default());
+    btf.structure("task_struct", 8, [Field::new("pid", int, 0), Field::new("tgid", int, 32)]);
+    btf.structure("file", 8, [Field::new("f_pos", long, 0)]);
+    btf.structure("vm_area_struct", 8, [Field::new("vm_start", long, 0)]);
+    btf.structure("cgroup", 8, [Field::new("level", long, 0)]);
+    btf.structure("bpf_map", 8, [Field::new("id", int, 0), Field::new("max_entries", int, 32)]);
+    btf.structure("bpf_prog", 8, [Field::new("len", long, 0)]);
+    let btf = btf.to_bytes(ByteOrder::Little).expect("small");
+    Arc::new(Btf::parse(btf).expect("well-formed"))
+}
+
+/// Iterates over a target with a program that writes the first 8 bytes of what member `member` points at; answers them.
+fn iterate(target: &str, member: u32, link: &IterLink) -> Vec<u64> {
+    let area = |start| UserArea { start, len: 4096, flags: 1, ..UserArea::default() };
+    let web = Task {
+        pid: 5,
+        tgid: 5,
+        files: vec![(3, 2), (0, 1)],
+        memory: vec![area(0x5000), area(0x9000)],
+        ..Task::default()
+    };
+    let file = |id: u32| File { id, path: "/x".into(), pos: 100 + u64::from(id), ..File::default() };
+    let world = World {
+        tasks: vec![Task { pid: 7, tgid: 5, ..Task::default() }, web],
+        cgroups: vec![Cgroup::child(30, 1, "b"), Cgroup::child(20, 1, "a"), Cgroup::child(40, 20, "c")],
+        files: vec![file(1), file(2)],
+        ..World::default()
+    };
+    let text = format!(
+        "
+        r6 = *(u64 *)(r1 + 0)
+        r7 = *(u64 *)(r1 + {})
+        if r7 == 0 goto out
+        r1 = *(u64 *)(r6 + 0)
+        r2 = r7
+        r3 = 8
+        call 127
+    out:
+        r0 = 0
+        exit",
+        8 * member
+    );
+    let vm = Vm::builder(Linux::new(world)).build().expect("memory");
+    vm.emulator_as::<Linux>().expect("Linux").offer_btf(&types());
+    let array = MapSpec { map_type: 2, key_size: 4, value_size: 8, max_entries: 3, ..MapSpec::default() };
+    let map = vm.create_map(&array).unwrap_or_else(|error| panic!("{error}"));
+    map.update(0, &2u32.to_le_bytes(), &77u64.to_le_bytes(), 0).expect("it is there");
+    let slots = assemble(&text, &()).unwrap_or_else(|errors| panic!("{text}: {errors:?}")).slots;
+    let mut linked = Program::from_code("test", slots, ByteOrder::Little);
+    (linked.prog_type, linked.attach_to) = (Some(ProgType::Tracing), Some(target.into()));
+    let program = vm.add(linked, &[]).expect("it loads");
+    let mut process = vm.process(&program, 0).expect("a process");
+    let out = run_iter(&mut process, link).unwrap_or_else(|error| panic!("{target}: {error}"));
+    assert_eq!(out.errno, None);
+    out.text.chunks(8).map(|word| u64::from_le_bytes(word.try_into().expect("whole words"))).collect()
+}
+
+#[test]
+fn iterators_go_over_the_worlds_objects() {
+    let all = IterLink::default();
+    let task = |pid: u64, tgid: u64| tgid << 32 | pid;
+    assert_eq!(iterate("task", 1, &all), [task(5, 5), task(7, 5)]);
+    assert_eq!(iterate("task", 1, &IterLink { tid: Some(7), ..all.clone() }), [task(7, 5)]);
+    assert_eq!(iterate("task", 1, &IterLink { pid: Some(7), ..all.clone() }), []);
+    assert_eq!(iterate("task_file", 3, &all), [101, 102]);
+    assert_eq!(iterate("task_vma", 2, &all), [0x5000, 0x9000]);
+    // Levels of 1, 20, 40, 30.
+    assert_eq!(iterate("cgroup", 1, &all), [0, 1, 2, 1]);
+    let order = |order, cgroup| IterLink { order, cgroup, ..IterLink::default() };
+    assert_eq!(iterate("cgroup", 1, &order(CgroupOrder::DescendantsPost, 0)), [2, 1, 1, 0]);
+    assert_eq!(iterate("cgroup", 1, &order(CgroupOrder::AncestorsUp, 40)), [2, 1, 0]);
+    assert_eq!(iterate("cgroup", 1, &order(CgroupOrder::SelfOnly, 20)), [1]);
+    assert_eq!(iterate("bpf_map", 1, &all), [3 << 32 | 1]);
+    assert_eq!(iterate("bpf_map_elem", 3, &IterLink { map: 1, ..all.clone() }), [0, 0, 77]);
+    assert_eq!(iterate("bpf_prog", 1, &all), [9]);
 }

@@ -238,6 +238,17 @@ impl Vm {
         self.maps().maps.get(id.checked_sub(1)? as usize)?.clone()
     }
 
+    /// The maps, by rising id.
+    pub fn all_maps(&self) -> Vec<Arc<MapRef>> {
+        self.maps().maps.iter().flatten().cloned().collect()
+    }
+
+    /// The programs, by rising id.
+    pub fn all_programs(&self) -> Vec<Arc<LoadedProgram>> {
+        let programs = self.programs.read().unwrap_or_else(PoisonError::into_inner);
+        programs.iter().flatten().cloned().collect()
+    }
+
     /// The program of this id.
     pub fn program(&self, id: u32) -> Option<Arc<LoadedProgram>> {
         let programs = self.programs.read().unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,7 @@
 use crate::error::{Error, ResultExt};
 use crate::map::MapHandle;
 use mimic_linux::Linux;
+use mimic_linux::progs::{IterError, IterLink, IterOut, run_iter};
 use mimic_object::{MapSpec, Object, Program, Target};
 use mimic_vm::{Context, LoadedProgram, MapRef, Outcome, Process, Vm};
 use std::sync::Arc;
@@ -131,6 +132,16 @@ impl<'a> Runnable<'a> {
         let outcome =
             self.process()?.run(&mut context).context(|| format!("program {}", self.program.name()))?;
         Ok(Run { outcome, context })
+    }
+
+    /// What a user reads from the file of this iterator program, to its end.
+    pub fn iterate(&self, link: &IterLink) -> Result<IterOut, Error> {
+        let out = run_iter(&mut self.process()?, link);
+        out.map_err(|error| match error {
+            IterError::Run(error) => error.into(),
+            IterError::Target(_) => Error::usage(error.to_string()),
+        })
+        .context(|| format!("program {}", self.program.name()))
     }
 
     /// A process with the context entered, to be stepped.

@@ -5,8 +5,11 @@ use crate::packets::Packets;
 use crate::recording::Recording;
 use crate::tracer::Tracer;
 use crate::{Done, Failure, machine, report, report_json};
+use mimic::abi::AttachType;
 use mimic::ctx::{Ctx, CtxFile, Mismatch, ReplayMode};
+use mimic::linux::progs::IterLink;
 use mimic::linux::{Linux, World};
+use mimic::object::Object;
 use mimic::pcap::{Frame, PacketSink, PacketSource, PcapngWriter};
 use mimic::{Loaded, MapContents, Report, Runner, Verdict, VerdictKey};
 use std::collections::BTreeMap;
@@ -19,6 +22,9 @@ pub(crate) fn run(args: &Run) -> Done {
     check(args)?;
     let record_types = record_types(&args.record_type)?;
     let object = machine::object(&args.object)?;
+    if iterates(args, &object) {
+        return iterate(args, &object);
+    }
     let mut input = Inputs::open(args)?;
     let mut world = input.world()?;
     world.seed = args.machine.seed.unwrap_or(world.seed);
@@ -77,6 +83,32 @@ pub(crate) fn run(args: &Run) -> Done {
     to.flush()?;
     exit_code(&report)?;
     if same { Ok(()) } else { Err(Failure::Said(1)) }
+}
+
+/// Whether the program is an iterator's, which takes no input but a world.
+fn iterates(args: &Run, object: &Object) -> bool {
+    let program = match &args.prog {
+        Some(name) => object.programs.iter().find(|program| program.name == *name),
+        None => object.programs.first().filter(|_| object.programs.len() == 1),
+    };
+    program.is_some_and(|program| program.sec.attach_type == Some(AttachType::TraceIter))
+}
+
+/// Prints what a user reads from an iterator's file.
+fn iterate(args: &Run, object: &Object) -> Done {
+    let world = match &args.input.ctx {
+        Some(_) => Inputs::open(args)?.world()?,
+        None => World::default(),
+    };
+    let loaded = machine::load(&args.machine, object, world)?;
+    let out = machine::program(&loaded, args.prog.as_deref())?.iterate(&IterLink::default())?;
+    let mut to = anstream::stdout().lock();
+    to.write_all(&out.text)?;
+    to.flush()?;
+    match out.errno {
+        None => Ok(()),
+        Some(errno) => Err(Failure::Input(format!("the iterator's file ends with {errno}"))),
+    }
 }
 
 /// What the parser cannot say: that an option wants one of several that exclude each other.

@@ -9,6 +9,7 @@
 //! NULL. Without BTF there are no kernel views, and helpers that give one say so.
 
 mod args;
+mod bpf;
 mod cgroup;
 mod device;
 mod fields;
@@ -63,6 +64,12 @@ pub enum ObjectKey {
     Dentry(u32),
     /// An inode, by number.
     Inode(u64),
+    /// A map, by id.
+    BpfMap(u32),
+    /// A program, by id.
+    BpfProg(u32),
+    /// The rest of a program, by its id.
+    BpfProgAux(u32),
 }
 
 /// How an object looks.
@@ -135,6 +142,9 @@ impl ObjectKey {
             ObjectKey::File(_) => "file",
             ObjectKey::Dentry(_) => "dentry",
             ObjectKey::Inode(_) => "inode",
+            ObjectKey::BpfMap(_) => "bpf_map",
+            ObjectKey::BpfProg(_) => "bpf_prog",
+            ObjectKey::BpfProgAux(_) => "bpf_prog_aux",
         }
     }
 
@@ -166,6 +176,9 @@ impl ObjectKey {
             ObjectKey::File(id) => file::fill(to, id),
             ObjectKey::Dentry(id) => file::fill_dentry(to, id),
             ObjectKey::Inode(ino) => file::fill_inode(to, ino),
+            ObjectKey::BpfMap(id) => bpf::fill_map(to, id),
+            ObjectKey::BpfProg(id) => bpf::fill_prog(to, id),
+            ObjectKey::BpfProgAux(id) => bpf::fill_prog_aux(to, id),
         }
     }
 }

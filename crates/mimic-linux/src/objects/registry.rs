@@ -192,5 +192,7 @@ fn exists(maker: &Maker<'_>, key: ObjectKey, view: View) -> bool {
         ObjectKey::Device(ifindex) => maker.world.net.devices.by_index(ifindex).is_some(),
         ObjectKey::File(id) | ObjectKey::Dentry(id) => tables.files.has(id),
         ObjectKey::Inode(ino) => tables.inodes.has(ino),
+        ObjectKey::BpfMap(id) => tables.bpf_maps.has(id),
+        ObjectKey::BpfProg(id) | ObjectKey::BpfProgAux(id) => tables.bpf_progs.has(id),
     }
 }

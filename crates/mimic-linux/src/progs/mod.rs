@@ -4,6 +4,7 @@ pub mod layout;
 
 mod flow_keys;
 mod iter;
+mod iter_target;
 mod packet_load;
 mod raw;
 mod seq_file;
@@ -15,6 +16,7 @@ mod xdp;
 
 pub use flow_keys::{FLOW_KEYS_LEN, FlowKeys};
 pub use iter::{ITER_TEXT_MAX, IterContext, IterOut, read_iter};
+pub use iter_target::{CgroupOrder, IterError, IterLink, run_iter};
 pub use packet_load::packet_load;
 pub use raw::RawTracepointContext;
 pub use seq_file::SeqFile;

@@ -4,6 +4,7 @@
 //! what `bpf_get_func_arg`, `bpf_get_func_ret` and `bpf_get_func_arg_cnt` answer, is what the kernel's trampoline lays out:
 //! Documentation/bpf/prog_lsm.rst, bpf-helpers(7). The function itself is not called: a test states what it returned.
 
+use crate::{Linux, ObjectError, ObjectKey, View};
 use mimic_abi::{Errno, Size};
 use mimic_vm::memory::{Access, Layout};
 use mimic_vm::{Context, ContextError, Region, Setup};
@@ -16,6 +17,8 @@ pub enum Arg {
     Number(u64),
     /// A number of 32 bits in a place of 64: members of iterators' contexts.
     Word(u32),
+    /// A pointer to an object of the world, in the kernel's layout; NULL if the world does not have it.
+    Object(ObjectKey),
     /// A pointer to bytes, which are the context's own: a structure that the world knows nothing of, a string.
     Bytes {
         /// The bytes; after the run, what the program left there.
@@ -140,6 +143,7 @@ pub(super) fn place(
     match arg {
         Arg::Number(number) => Ok((Word::Long(*number), None)),
         Arg::Word(number) => Ok((Word::Half(*number), None)),
+        Arg::Object(key) => Ok((Word::Long(object(*key, setup)?), None)),
         Arg::Bytes { bytes, writable } => {
             if bytes.is_empty() {
                 return Ok((Word::Long(0), None));
@@ -155,6 +159,16 @@ pub(super) fn place(
             region.write(0, bytes);
             Ok((Word::Long(region.base()), Some(region)))
         }
+    }
+}
+
+fn object(key: ObjectKey, setup: &Setup<'_>) -> Result<u64, ContextError> {
+    let refused = |why: String| ContextError::Errno(Errno::EINVAL, why);
+    let linux = setup.emulator::<Linux>().ok_or_else(|| refused("only Linux has kernel objects".into()))?;
+    match linux.object(setup.memory(), key, View::Kernel) {
+        Ok(addr) => Ok(addr),
+        Err(ObjectError::Missing(_)) => Ok(0),
+        Err(error) => Err(refused(error.to_string())),
     }
 }
 

@@ -3,6 +3,7 @@
 //! **Plain data: no pointers, no locks; things refer to each other by id.** What changes while programs run (the clock, the trace buffer,
 //! tasks, sockets) is [`crate::Linux`]'s, which begins as the world says: [`Live`] tables.
 
+mod bpf;
 mod cgroup;
 mod clock;
 mod device;
@@ -15,6 +16,7 @@ mod tables;
 mod task;
 mod trace;
 
+pub(crate) use bpf::{BpfMapInfo, BpfProgInfo};
 pub use cgroup::{CGROUP_ROOT, Cgroup};
 pub use clock::{Clock, ClockMode, ClockSpec};
 pub use device::{Device, Devices};

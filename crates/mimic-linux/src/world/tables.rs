@@ -1,7 +1,7 @@
 //! `Tables`: the world's things as they are now.
 
 use super::cgroup::ancestry;
-use super::{Cgroup, File, Inode, Live, Socket, Task, World};
+use super::{BpfMapInfo, BpfProgInfo, Cgroup, File, Inode, Live, Socket, Task, World};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Everything of the world that changes while programs run and has an id.
@@ -14,6 +14,9 @@ pub(crate) struct Tables {
     pub(crate) sockets: Live<u64, Socket>,
     pub(crate) inodes: Live<u64, Inode>,
     pub(crate) files: Live<u32, File>,
+    /// Maps and programs, as far as somebody has looked.
+    pub(crate) bpf_maps: Live<u32, BpfMapInfo>,
+    pub(crate) bpf_progs: Live<u32, BpfProgInfo>,
 }
 
 impl Tables {
@@ -37,6 +40,8 @@ impl Tables {
             sockets: Live::new(sockets),
             inodes: Live::new(world.inodes.iter().map(|inode| (inode.ino, inode.clone()))),
             files: Live::new(world.files.iter().map(|file| (file.id, file.clone()))),
+            bpf_maps: Live::new([]),
+            bpf_progs: Live::new([]),
         }
     }
 

@@ -12,6 +12,8 @@ mod packet;
 mod reader;
 mod record;
 mod replay;
+mod tasks;
+mod tracing;
 mod world;
 
 pub use captured::{CallKey, Calls, CapturedCall, CapturedCtx, CapturedValue};
@@ -20,6 +22,8 @@ pub use packet::{SkBuffCtx, XdpMdCtx};
 pub use reader::CtxError;
 pub use record::{CALLS_MAX, NOTES_LEN_MAX, Recorder};
 pub use replay::{Mismatch, Replay, ReplayMode};
+
+pub use tracing::TracingCtx;
 
 use mimic_linux::World;
 use mimic_vm::Context;
@@ -45,6 +49,8 @@ pub enum CtxKind {
     XdpMd(XdpMdCtx),
     /// A packet for programs that see socket buffers.
     SkBuff(Box<SkBuffCtx>),
+    /// Arguments of a traced function.
+    Tracing(Box<TracingCtx>),
     /// Another context with captured helper calls.
     Captured(CapturedCtx),
 }
@@ -99,11 +105,12 @@ impl Ctx {
             "generic" => CtxKind::Generic(GenericCtx::read(&ctx)?),
             "xdp_md" => CtxKind::XdpMd(XdpMdCtx::read(&ctx)?),
             "sk_buff" => CtxKind::SkBuff(Box::new(SkBuffCtx::read(&ctx)?)),
+            "tracing" => CtxKind::Tracing(Box::new(TracingCtx::read(&ctx)?)),
             "captured" => CtxKind::Captured(CapturedCtx::read(&ctx, depth)?),
             other => {
-                return Err(
-                    kind.error(format!("expected generic, xdp_md, sk_buff or captured, not {other:?}"))
-                );
+                return Err(kind.error(format!(
+                    "expected generic, xdp_md, sk_buff, tracing or captured, not {other:?}"
+                )));
             }
         };
         if let Some(emulator) = ctx.get("emulator") {
@@ -119,6 +126,7 @@ impl Ctx {
             CtxKind::Generic(generic) => ("generic", generic.write()),
             CtxKind::XdpMd(xdp) => ("xdp_md", xdp.write()),
             CtxKind::SkBuff(skb) => ("sk_buff", skb.write()),
+            CtxKind::Tracing(tracing) => ("tracing", tracing.write()),
             CtxKind::Captured(captured) => ("captured", captured.write()),
         };
         let mut value = json!({ "name": self.name, "type": kind, "ctx": ctx });
@@ -134,6 +142,7 @@ impl Ctx {
             CtxKind::Generic(generic) => Box::new(generic.clone()),
             CtxKind::XdpMd(xdp) => Box::new(xdp.context()),
             CtxKind::SkBuff(skb) => Box::new(skb.context()),
+            CtxKind::Tracing(tracing) => Box::new(tracing.context()),
             CtxKind::Captured(captured) => captured.innermost().context(),
         }
     }
@@ -147,7 +156,7 @@ impl Ctx {
     pub fn captured(&self) -> Option<&CapturedCtx> {
         match &self.kind {
             CtxKind::Captured(captured) => Some(captured),
-            CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) => None,
+            CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) | CtxKind::Tracing(_) => None,
         }
     }
 
@@ -155,7 +164,7 @@ impl Ctx {
     pub fn captured_mut(&mut self) -> Option<&mut CapturedCtx> {
         match &mut self.kind {
             CtxKind::Captured(captured) => Some(captured),
-            CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) => None,
+            CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) | CtxKind::Tracing(_) => None,
         }
     }
 
@@ -163,6 +172,7 @@ impl Ctx {
     pub fn world(&self) -> Option<World> {
         let emulator = match &self.kind {
             CtxKind::Generic(generic) => Some(&generic.emulator),
+            CtxKind::Tracing(tracing) => Some(&tracing.emulator),
             CtxKind::Captured(captured) => return captured.innermost().world(),
             CtxKind::XdpMd(xdp) => xdp.emulator(),
             CtxKind::SkBuff(skb) => skb.emulator(),
@@ -174,6 +184,7 @@ impl Ctx {
     pub fn pin_world(&mut self, world: &World) {
         match &mut self.kind {
             CtxKind::Generic(generic) => world::pin(&mut generic.emulator, world),
+            CtxKind::Tracing(tracing) => world::pin(&mut tracing.emulator, world),
             CtxKind::Captured(captured) => captured.sub.pin_world(world),
             CtxKind::XdpMd(xdp) => world::pin(xdp.emulator_mut(), world),
             CtxKind::SkBuff(skb) => world::pin(skb.emulator_mut(), world),
@@ -216,6 +227,28 @@ mod tests {
         let file = CtxFile::read(&one).expect("one is good too");
         assert!(!file.is_array);
         assert_eq!(file.write().to_string(), one);
+    }
+
+    #[test]
+    fn tracing_contexts_and_their_world_round_trip() {
+        let text = r#"{"name": "open", "type": "tracing", "ctx": {
+          "args": [1, {"bytes": "AQI="}, {"bytes": "AQI=", "writable": true}, {"task": 5}, {"file": 9}],
+          "point": "exit", "ret": 18446744073709551614, "later": 1,
+          "emulator": {
+            "tasks": [{"pid": 5, "memory": [{"start": 4096, "bytes": "AQI="}], "kernel_stack": [7], "user_stack": [8, 9],
+              "regs": {"di": 3}, "files": [{"fd": 0, "file": 9}]}],
+            "files": [{"id": 9, "path": "/x", "build_id": "AQI="}],
+            "ksyms": [{"addr": 7, "name": "f"}], "percpu": {"v": ["AQI=", "AwQ="]}, "current": [5]}}}"#;
+        let file = CtxFile::read(text).expect("it is good");
+        assert_eq!(file.write(), serde_json::from_str::<Value>(text).expect("it is JSON"));
+        let world = file.contexts[0].world().expect("the context says");
+        let task = &world.tasks[0];
+        assert_eq!(
+            (task.memory[0].len, task.memory[0].flags, task.user_stack.as_slice()),
+            (2, 3, &[8, 9][..])
+        );
+        assert_eq!((task.regs["di"], task.files[0], world.files[0].build_id.len()), (3, (0, 9), 2));
+        assert_eq!((world.ksyms[0].name.as_str(), world.percpu["v"][1][1], world.current[0]), ("f", 4, 5));
     }
 
     #[test]

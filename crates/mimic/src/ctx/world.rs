@@ -1,6 +1,7 @@
 //! The `emulator` key of a context: the world that the program sees around it.
 
 use super::reader::{At, Bounded, CtxError};
+use super::tasks;
 use mimic_linux::{Cgroup, ClockMode, Device, Task, World};
 use serde_json::{Value, json};
 
@@ -34,6 +35,7 @@ pub(super) fn read(at: &At<'_>) -> Result<World, CtxError> {
             world.tasks.push(task);
         }
     }
+    tasks::set_world(at, &mut world)?;
     if let Some(attach) = at.get("attach") {
         attach.object()?;
         set(&attach, "cookie", &mut world.attach.cookie)?;
@@ -79,6 +81,7 @@ fn task(at: &At<'_>, cgroups: &mut Vec<Cgroup>) -> Result<Task, CtxError> {
         }
         task.cgroup = ids.last().copied().unwrap_or(task.cgroup);
     }
+    tasks::set_task(at, &mut task)?;
     Ok(task)
 }
 
