@@ -24,6 +24,7 @@ mod pool;
 mod prog_array;
 mod queue;
 mod redirect;
+mod reservations;
 mod ringbuf;
 pub(crate) mod stack_trace;
 mod sync;

@@ -8,15 +8,16 @@
 
 use super::Maker;
 use super::front::{LinuxMap, Ops};
-use core::sync::atomic::{AtomicU64, Ordering};
+use super::reservations::{BUSY, DISCARD, HEADER_LEN, Reservations};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 use mimic_abi::{ByteOrder, Errno, Size};
 use mimic_vm::memory::{Access, Bounds, Layout, PAGE_LEN, Part};
 use mimic_vm::{Map, MapError, Region};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 /// `BPF_MAP_TYPE_RINGBUF`.
 pub struct Ringbuf {
-    region: Region,
+    region: Arc<Region>,
     order: ByteOrder,
     /// Bytes of data, a power of two.
     len: u32,
@@ -35,20 +36,13 @@ pub struct RingbufPos {
     pub producer: u64,
 }
 
-/// What only producers change.
-#[derive(Default)]
+/// What producers have under way; the region table asks it what programs may touch.
 struct Producer {
-    state: Mutex<Reserved>,
-}
-
-#[derive(Default)]
-struct Reserved {
-    /// Where the next record goes.
-    pos: u64,
-    /// Records that are being written, in order: position and length of their data.
-    records: Vec<(u64, u32)>,
-    /// Bytes of data in the ring.
+    reservations: Reservations,
+    /// Bytes of data.
     len: u32,
+    /// Where headers are. It holds this in turn.
+    region: OnceLock<Weak<Region>>,
 }
 
 /// Offsets in the region, in bytes.
@@ -57,12 +51,6 @@ const PRODUCER: u32 = PAGE_LEN;
 const DATA: u32 = 2 * PAGE_LEN;
 /// Pages of the kernel's structure before the data: what `pg_off` of a record counts from.
 const META_PAGES: u32 = 3;
-/// `BPF_RINGBUF_HDR_SZ`.
-const HEADER_LEN: u32 = 8;
-/// `BPF_RINGBUF_BUSY_BIT`: being written.
-const BUSY: u32 = 1 << 31;
-/// `BPF_RINGBUF_DISCARD_BIT`: to be passed over.
-const DISCARD: u32 = 1 << 30;
 /// `RINGBUF_MAX_RECORD_SZ`.
 const RECORD_LEN_MAX: u64 = (u32::MAX / 4) as u64;
 /// `BPF_RB_NO_WAKEUP`.
@@ -81,10 +69,11 @@ impl Ringbuf {
                 format!("ring buffers have {DATA_LEN_MAX} bytes at most"),
             ));
         }
-        let reserved = Reserved { len, ..Reserved::default() };
-        let producer = Arc::new(Producer { state: Mutex::new(reserved) });
+        let producer =
+            Arc::new(Producer { reservations: Reservations::new(len), len, region: OnceLock::new() });
         let layout = Layout::Custom(producer.clone());
-        let region = maker.region("record", u64::from(DATA) + 2 * u64::from(len), layout)?;
+        let region = Arc::new(maker.region("record", u64::from(DATA) + 2 * u64::from(len), layout)?);
+        let _ = producer.region.set(Arc::downgrade(&region));
         let ring = Ringbuf {
             region,
             order: maker.order(),
@@ -121,46 +110,34 @@ impl Ringbuf {
         if len > RECORD_LEN_MAX {
             return None;
         }
-        let whole = (len + u64::from(HEADER_LEN)).next_multiple_of(8);
-        let mask = u64::from(self.len) - 1;
-        let consumer = self.pos(CONSUMER);
-        let mut state = self.producer.lock();
-        let pending = state.records.first().map_or(state.pos, |(pos, _)| *pos);
-        let end = state.pos.wrapping_add(whole);
-        if end.wrapping_sub(consumer) > mask || end.wrapping_sub(pending) > mask {
-            return None;
-        }
-        let at = (state.pos & mask) as u32;
         let len = len as u32;
-        self.set_header(at, len | BUSY);
-        self.region.store(DATA + at + 4, Size::W, u64::from(at / PAGE_LEN + META_PAGES));
-        let pos = state.pos;
-        state.records.push((pos, len));
-        state.pos = end;
-        self.set_pos(PRODUCER, end);
-        drop(state);
-        self.region.recycle(DATA + at + HEADER_LEN, len);
-        Some(self.region.base() + u64::from(DATA + at + HEADER_LEN))
+        let begin = |at: u32| {
+            self.set_header(at, len | BUSY);
+            self.region.store(DATA + at + 4, Size::W, u64::from(at / PAGE_LEN + META_PAGES));
+            self.region.recycle(DATA + at + HEADER_LEN, len);
+            self.region.base() + u64::from(DATA + at + HEADER_LEN)
+        };
+        let (header, tell) = (|at| self.header(at), |pos| self.set_pos(PRODUCER, pos));
+        self.producer.reservations.reserve(len, self.pos(CONSUMER), header, begin, tell)
     }
 
     /// The length of the reserved record whose data is at `addr`.
     pub fn reserved_len(&self, addr: u64) -> Option<u32> {
-        let at = self.record_at(addr)?;
-        self.producer.lock().find(at).map(|(_, len)| len)
+        let at = self.record_at(addr).filter(|at| self.producer.reservations.is_reserved(*at))?;
+        Some(record_len(self.header(at), self.len))
     }
 
     /// Hands the record whose data is at `addr` to the user, or drops it. None if no such record is reserved.
     pub fn commit(&self, addr: u64, flags: u64, discard: bool) -> Option<()> {
-        let at = self.record_at(addr)?;
-        let mut state = self.producer.lock();
-        let (index, len) = state.find(at)?;
-        state.records.remove(index);
-        drop(state);
+        let at = self.record_at(addr).filter(|at| self.producer.reservations.end(*at))?;
+        let len = record_len(self.header(at), self.len);
         let data = at + HEADER_LEN;
         if let Some(rest) = (data + len).checked_sub(self.len).filter(|rest| *rest > 0) {
             self.region.copy_within(DATA + self.len, DATA, rest);
         }
         self.set_header(at, if discard { len | DISCARD } else { len });
+        // A consumer that comes to this record later finds it done; one that came before is seen here, and woken.
+        fence(Ordering::SeqCst);
         let consumer = (self.pos(CONSUMER) & (u64::from(self.len) - 1)) as u32;
         if flags & FORCE_WAKEUP != 0 || (flags & NO_WAKEUP == 0 && consumer == at) {
             self.wakeups.fetch_add(1, Ordering::Relaxed);
@@ -248,31 +225,21 @@ impl Ringbuf {
     }
 }
 
-impl Producer {
-    fn lock(&self) -> MutexGuard<'_, Reserved> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Reserved {
-    /// The index and length of the record whose header is at `at` in the data.
-    fn find(&self, at: u32) -> Option<(usize, u32)> {
-        let mask = u64::from(self.len) - 1;
-        let index = self.records.iter().position(|(pos, _)| (pos & mask) as u32 == at)?;
-        Some((index, self.records[index].1))
-    }
+/// The length that a header tells, within a ring of `len` bytes.
+fn record_len(header: u32, len: u32) -> u32 {
+    (header & !(BUSY | DISCARD)).min(len - HEADER_LEN)
 }
 
 /// Programs may touch the data of records that are reserved.
 impl Bounds for Producer {
     fn object_at(&self, off: u32) -> Option<Part> {
-        let state = self.lock();
-        let mask = u64::from(state.len) - 1;
-        state.records.iter().find_map(|(pos, len)| {
-            let data = DATA + (pos & mask) as u32 + HEADER_LEN;
-            let inside = off >= data && off - data < *len;
-            inside.then_some(Part { off: data, len: *len, access: Access::ReadWrite })
-        })
+        let at = off.checked_sub(DATA).filter(|at| *at < 2 * self.len)?;
+        let start = self.reservations.before(at)?;
+        let region = self.region.get()?.upgrade()?;
+        let header = region.load(DATA + start, Size::W) as u32;
+        let (data, len) = (start + HEADER_LEN, record_len(header, self.len));
+        let inside = at >= data && at - data < len;
+        inside.then_some(Part { off: DATA + data, len, access: Access::ReadWrite })
     }
 }
 

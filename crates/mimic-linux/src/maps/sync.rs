@@ -2,6 +2,7 @@
 
 pub(super) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 pub(super) use mimic_vm::memory::{zeroed32, zeroed64};
+pub(super) use std::sync::Mutex;
 
 /// How often a waiting thread looks before it gives the host's CPU away.
 const TRIES_BUSY: u32 = 64;
