@@ -26,6 +26,7 @@ mod queue;
 mod redirect;
 mod reservations;
 mod ringbuf;
+mod sockets;
 pub(crate) mod stack_trace;
 mod sync;
 mod table;
@@ -46,6 +47,7 @@ pub use queue::Queue;
 pub use redirect::{RedirectMap, Target, redirect_map};
 pub(crate) use ringbuf::{FORCE_WAKEUP, NO_WAKEUP};
 pub use ringbuf::{Ringbuf, RingbufPos};
+pub use sockets::SocketMap;
 pub use stack_trace::StackTrace;
 pub use types::{ROWS, row};
 pub use user_ringbuf::{Sample, UserRingbuf};
@@ -147,6 +149,7 @@ fn create_in(
         MapType::Devmap | MapType::DevmapHash | MapType::Cpumap | MapType::Xskmap => {
             RedirectMap::create(&maker, kind)
         }
+        MapType::Sockmap | MapType::Sockhash | MapType::ReuseportSockarray => SocketMap::create(&maker, kind),
         MapType::ProgArray => ProgArray::create(&maker),
         MapType::Ringbuf => Ringbuf::create(&maker),
         MapType::UserRingbuf => UserRingbuf::create(&maker),

@@ -24,6 +24,9 @@ const ANY_DEVICE: Support =
     Support::Partial("any interface index is taken, whether the world has such a device or not");
 const NO_SOCKETS: Support =
     Support::Partial("the world has no AF_XDP sockets: whoever makes the map sets numbers in their place");
+const EMPTY: Support = Support::Partial(
+    "it stays empty: no socket of the world can be put in yet, and nothing be redirected to one",
+);
 const NO_EVENTS: Support = Support::Partial(
     "buffers are opened by whoever makes the map, not by perf_event_open(2); hardware counters are not there",
 );
@@ -104,7 +107,10 @@ pub const ROWS: &[MapTypeSpec] = &[
     MapTypeSpec::new(MapType::Sockmap, "sockets by index")
         .since(4, 14)
         .key(SizeRule::WORD)
-        .support(Support::Refused("mimic's world has no sockets to redirect between yet")),
+        .value(SizeRule::OneOf(&[4, 8]))
+        .flags(BPF_F_NUMA_NODE | FD_ACCESS)
+        .support(EMPTY)
+        .ops(ELEM, KEYS),
     MapTypeSpec::new(MapType::Cpumap, "CPUs to redirect packets to, by index")
         .since(4, 15)
         .key(SizeRule::WORD)
@@ -120,7 +126,10 @@ pub const ROWS: &[MapTypeSpec] = &[
         .ops(MapOps::REDIRECT.and(MapOps::LOOKUP), KEYS),
     MapTypeSpec::new(MapType::Sockhash, "sockets by key")
         .since(4, 18)
-        .support(Support::Refused("mimic's world has no sockets to redirect between yet")),
+        .value(SizeRule::OneOf(&[4, 8]))
+        .flags(BPF_F_NUMA_NODE | FD_ACCESS)
+        .support(EMPTY)
+        .ops(ELEM, KEYS),
     MapTypeSpec::new(MapType::CgroupStorage, "a value for each cgroup that a program is attached to")
         .since(4, 19)
         .entries(EntriesRule::Zero)
@@ -128,7 +137,10 @@ pub const ROWS: &[MapTypeSpec] = &[
     MapTypeSpec::new(MapType::ReuseportSockarray, "sockets by index, to select from")
         .since(4, 19)
         .key(SizeRule::WORD)
-        .support(Support::Refused("mimic's world has no sockets to select from yet")),
+        .value(SizeRule::OneOf(&[4, 8]))
+        .flags(ARRAY_FLAGS)
+        .support(EMPTY)
+        .ops(MapOps::LOOKUP, KEYS),
     MapTypeSpec::new(MapType::PercpuCgroupStorage, "the same as cgroup_storage, with a value for each CPU")
         .since(4, 20)
         .entries(EntriesRule::Zero)
