@@ -12,6 +12,7 @@ mod host;
 mod kernel_calls;
 mod kernel_diff;
 mod kernel_objects;
+mod models;
 mod portability;
 mod sanitize;
 mod selftests;
@@ -62,6 +63,7 @@ const COMMANDS: &[Command] = &[
         "run all programs of objects in the kernel and in mimic, and compare",
         kernel_objects::run,
     ),
+    ("models", "", "run the lock-free parts of maps through all interleavings of a few threads", models::run),
     ("portability", "[TRIPLE…]", "test and build the library for other machines", portability::run),
     ("sanitize", "[address|thread]", "run the suite under the sanitizers", sanitize::run),
     (
