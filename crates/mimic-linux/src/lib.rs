@@ -201,7 +201,7 @@ impl Emulator for Linux {
     }
 
     fn create_map(&self, spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, MapError> {
-        maps::create_with(spec, env, &self.heap)
+        maps::create_with(spec, env, &self.heap, &self.tables)
     }
 
     fn map_view(&self, map: &dyn Map, id: u32) -> Vec<u8> {

@@ -2,8 +2,9 @@
 
 use super::sock::packet_socket;
 use crate::Linux;
+use crate::maps::{CgroupArray, LinuxMap};
 use crate::objects::socket_at;
-use mimic_abi::{ArgType, HelperSpec, Support, arg};
+use mimic_abi::{ArgType, Errno, HelperSpec, Support, arg};
 use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
@@ -14,23 +15,21 @@ pub(super) const ROWS: &[Helper] = &[
             .support(CLASSID),
         get_cgroup_classid,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(33, "skb_under_cgroup")
             .args(&[
                 arg("skb", ArgType::Ctx),
                 arg("map", ArgType::ConstMapPtr),
                 arg("index", ArgType::Anything),
             ])
-            .since(4, 8)
-            .support(NOTE),
+            .since(4, 8),
+        skb_under_cgroup,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(37, "current_task_under_cgroup")
             .args(&[arg("map", ArgType::ConstMapPtr), arg("index", ArgType::Anything)])
-            .since(4, 9)
-            .support(Support::Refused(
-                "needs cgroup arrays and the cgroups of the emulated world, which are not there yet",
-            )),
+            .since(4, 9),
+        current_task_under_cgroup,
     ),
     Helper::new(
         HelperSpec::new(79, "skb_cgroup_id").args(&[arg("skb", ArgType::Ctx)]).since(4, 18),
@@ -72,8 +71,6 @@ pub(super) const ROWS: &[Helper] = &[
         set_retval,
     ),
 ];
-
-const NOTE: Support = Support::Refused("needs cgroup arrays, which are not there yet");
 
 const CLASSID: Support = Support::Partial(
     "the current task's, also where the kernel asks the packet's socket: in softirq context",
@@ -144,4 +141,27 @@ fn skb_cgroup_classid(call: &mut Call<'_>, ctx: u64, _: u64, _: u64, _: u64, _: 
     let socket = packet_socket(call, ctx)?.filter(|socket| socket.is_full());
     let cgroup = socket.and_then(|socket| Linux::of(call).cgroups().get(socket.cgroup));
     Ok(cgroup.map_or(0, |cgroup| cgroup.classid).into())
+}
+
+/// Whether the packet's socket is in the cgroup at the index, or below it.
+fn skb_under_cgroup(call: &mut Call<'_>, ctx: u64, map: u64, index: u64, _: u64, _: u64) -> HelperResult {
+    let socket = packet_socket(call, ctx)?.filter(|socket| socket.is_full()).ok_or(Errno::ENOENT)?;
+    under(call, socket.cgroup, map, index)
+}
+
+fn current_task_under_cgroup(
+    call: &mut Call<'_>,
+    map: u64,
+    index: u64,
+    _: u64,
+    _: u64,
+    _: u64,
+) -> HelperResult {
+    let cgroup = Linux::of(call).task(call.cpu()).cgroup;
+    under(call, cgroup, map, index)
+}
+
+fn under(call: &Call<'_>, cgroup: u64, map: u64, index: u64) -> HelperResult {
+    let ancestor = call.map_as::<LinuxMap<CgroupArray>>(map)?.ops().cgroup(index as u32)?;
+    Ok(Linux::of(call).tables.ancestry(cgroup).contains(&ancestor).into())
 }

@@ -10,6 +10,8 @@ use mimic_vm::memory::PAGE_LEN;
 pub(super) const KMALLOC_MAX: u64 = 4 << 20;
 /// The most bytes of a per-CPU value.
 const PERCPU_VALUE_MAX: u32 = 32 << 10;
+/// The most bytes of a value in local storage.
+const LOCAL_VALUE_MAX: u32 = 65407;
 /// Bytes that a hash element has before its key.
 const HASH_ELEM_LEN: u64 = 48;
 const FLAG_NAMES: &[&str] = &[
@@ -117,6 +119,23 @@ fn limits(spec: &MapSpec, kind: MapType) -> Result<(), MapError> {
         return too_big("value_size", u64::from(PERCPU_VALUE_MAX));
     }
     match kind {
+        MapType::SkStorage | MapType::InodeStorage | MapType::TaskStorage | MapType::CgrpStorage
+            if spec.key_type == 0 || spec.value_type == 0 =>
+        {
+            invalid("maps of local storage need BTF types of key and value".into())
+        }
+        MapType::SkStorage
+        | MapType::InodeStorage
+        | MapType::TaskStorage
+        | MapType::CgrpStorage
+        | MapType::CgroupStorage
+            if spec.value_size > LOCAL_VALUE_MAX =>
+        {
+            too_big("value_size", LOCAL_VALUE_MAX.into())
+        }
+        MapType::PercpuCgroupStorage if spec.value_size > PERCPU_VALUE_MAX => {
+            too_big("value_size", PERCPU_VALUE_MAX.into())
+        }
         MapType::Array if spec.value_size > i32::MAX as u32 => too_big("value_size", i32::MAX as u64),
         MapType::Hash
         | MapType::PercpuHash
@@ -137,21 +156,41 @@ fn limits(spec: &MapSpec, kind: MapType) -> Result<(), MapError> {
 
 /// Which maps can have locks, timers and kernel pointers in their values.
 fn fields(spec: &MapSpec, kind: MapType) -> Result<(), MapError> {
-    use MapType::{Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash};
+    use MapType::{
+        Array, CgroupStorage, CgrpStorage, Hash, InodeStorage, LruHash, LruPercpuHash, PercpuArray,
+        PercpuHash, SkStorage, TaskStorage,
+    };
     if !spec.fields.is_empty() && spec.map_flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG) != 0 {
         let why = "values with locks, timers or kernel pointers must be open to programs both ways";
         return Err(MapError::new(Errno::EACCES, why));
     }
     for field in &spec.fields {
         let fits = match field.kind {
-            FieldKind::SpinLock | FieldKind::ResSpinLock => matches!(kind, Hash | Array),
+            FieldKind::SpinLock => {
+                matches!(
+                    kind,
+                    Hash | Array | CgroupStorage | SkStorage | InodeStorage | TaskStorage | CgrpStorage
+                )
+            }
+            FieldKind::ResSpinLock => matches!(kind, Hash | Array),
             FieldKind::Timer
             | FieldKind::Wq
             | FieldKind::TaskWork
             | FieldKind::ListHead
             | FieldKind::RbRoot => matches!(kind, Hash | LruHash | Array),
             FieldKind::Kptr | FieldKind::KptrUntrusted | FieldKind::PercpuKptr | FieldKind::Refcount => {
-                matches!(kind, Hash | PercpuHash | LruHash | LruPercpuHash | Array | PercpuArray)
+                matches!(
+                    kind,
+                    Hash | PercpuHash
+                        | LruHash
+                        | LruPercpuHash
+                        | Array
+                        | PercpuArray
+                        | SkStorage
+                        | InodeStorage
+                        | TaskStorage
+                        | CgrpStorage
+                )
             }
             FieldKind::Uptr => false,
             // Only what a program allocates has nodes; in a map they are plain bytes.

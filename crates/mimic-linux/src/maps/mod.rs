@@ -7,14 +7,18 @@
 mod array;
 mod batch;
 mod bloom;
+mod cgroup_array;
+mod cgroup_storage;
 mod chains;
 mod check;
 mod count;
+mod elements;
 mod fields;
 mod front;
 mod hash;
 mod hasher;
 mod lists;
+mod local_storage;
 mod lpm;
 mod lru;
 mod lru_hash;
@@ -36,8 +40,12 @@ pub(crate) mod view;
 
 pub use array::{Array, PercpuArray};
 pub use bloom::BloomFilter;
+pub use cgroup_array::CgroupArray;
+pub use cgroup_storage::{Attached, CgroupStorage};
 pub use front::{LinuxMap, Ops};
 pub use hash::Hash;
+pub use local_storage::LocalStorage;
+pub(crate) use local_storage::Stored;
 pub use lpm::LpmTrie;
 pub use lru_hash::LruHash;
 pub use map_of_maps::{ArrayOfMaps, HashOfMaps};
@@ -53,6 +61,7 @@ pub use types::{ROWS, row};
 pub use user_ringbuf::{Sample, UserRingbuf};
 
 use crate::Heap;
+use crate::world::{Tables, World};
 use mimic_abi::{ByteOrder, Errno, MapType, Support};
 use mimic_object::MapSpec;
 use mimic_vm::memory::{Layout, PAGE_LEN};
@@ -67,12 +76,17 @@ const CACHE_LINE: u32 = 64;
 
 /// Makes a map, or answers as bpf(2) `BPF_MAP_CREATE` does.
 pub fn create(spec: &MapSpec, env: &MapEnv) -> Result<Arc<dyn Map>, MapError> {
-    create_with(spec, env, &Arc::default())
+    create_with(spec, env, &Arc::default(), &Arc::new(Tables::new(&World::default())))
 }
 
-/// The same, for maps whose values can own objects of a heap.
-pub(crate) fn create_with(spec: &MapSpec, env: &MapEnv, heap: &Arc<Heap>) -> Result<Arc<dyn Map>, MapError> {
-    create_in(spec, env, heap, Backing::Guest)
+/// The same, for maps whose values can own objects of a heap, or belong to things of a world.
+pub(crate) fn create_with(
+    spec: &MapSpec,
+    env: &MapEnv,
+    heap: &Arc<Heap>,
+    tables: &Arc<Tables>,
+) -> Result<Arc<dyn Map>, MapError> {
+    create_in(&Maker { spec, env, heap, tables, backing: Backing::Guest })
 }
 
 /// Makes an array, ring buffer or user ring buffer whose memory is a file's (a memfd), from the file's start on, in the layout
@@ -84,7 +98,8 @@ pub fn create_shared(
     env: &MapEnv,
     file: std::os::fd::BorrowedFd<'_>,
 ) -> Result<Arc<dyn Map>, MapError> {
-    create_in(spec, env, &Arc::default(), Backing::File(file))
+    let tables = Arc::new(Tables::new(&World::default()));
+    create_in(&Maker { spec, env, heap: &Arc::default(), tables: &tables, backing: Backing::File(file) })
 }
 
 /// Bytes that the file of a map made with `create_shared` must have; none for types that cannot be shared.
@@ -117,12 +132,8 @@ pub fn prepare(spec: &mut MapSpec, env: &MapEnv) {
     }
 }
 
-fn create_in(
-    spec: &MapSpec,
-    env: &MapEnv,
-    heap: &Arc<Heap>,
-    backing: Backing<'_>,
-) -> Result<Arc<dyn Map>, MapError> {
+fn create_in(maker: &Maker<'_>) -> Result<Arc<dyn Map>, MapError> {
+    let spec = maker.spec;
     let kind = spec.kind().map_err(|unknown| MapError::new(Errno::EINVAL, unknown.to_string()))?;
     let row = row(kind).ok_or_else(|| MapError::new(Errno::EINVAL, "the map has no type"))?;
     if let Support::Refused(why) = row.support {
@@ -130,29 +141,34 @@ fn create_in(
         return Err(MapError::new(Errno::EINVAL, why));
     }
     check::properties(spec, row)?;
-    let maker = Maker { spec, env, heap, backing };
     match kind {
-        MapType::Array => Array::create(&maker),
-        MapType::PercpuArray => PercpuArray::create(&maker),
-        MapType::Hash => Hash::create(&maker, false),
-        MapType::PercpuHash => Hash::create(&maker, true),
-        MapType::LruHash => LruHash::create(&maker, false),
-        MapType::LruPercpuHash => LruHash::create(&maker, true),
-        MapType::LpmTrie => LpmTrie::create(&maker),
-        MapType::Queue => Queue::create(&maker, false),
-        MapType::StackTrace => StackTrace::create(&maker),
-        MapType::Stack => Queue::create(&maker, true),
-        MapType::BloomFilter => BloomFilter::create(&maker),
-        MapType::ArrayOfMaps => ArrayOfMaps::create(&maker),
-        MapType::HashOfMaps => HashOfMaps::create(&maker),
-        MapType::PerfEventArray => PerfEventArray::create(&maker),
+        MapType::Array => Array::create(maker),
+        MapType::PercpuArray => PercpuArray::create(maker),
+        MapType::Hash => Hash::create(maker, false),
+        MapType::PercpuHash => Hash::create(maker, true),
+        MapType::LruHash => LruHash::create(maker, false),
+        MapType::LruPercpuHash => LruHash::create(maker, true),
+        MapType::LpmTrie => LpmTrie::create(maker),
+        MapType::Queue => Queue::create(maker, false),
+        MapType::StackTrace => StackTrace::create(maker),
+        MapType::Stack => Queue::create(maker, true),
+        MapType::BloomFilter => BloomFilter::create(maker),
+        MapType::ArrayOfMaps => ArrayOfMaps::create(maker),
+        MapType::HashOfMaps => HashOfMaps::create(maker),
+        MapType::PerfEventArray => PerfEventArray::create(maker),
         MapType::Devmap | MapType::DevmapHash | MapType::Cpumap | MapType::Xskmap => {
-            RedirectMap::create(&maker, kind)
+            RedirectMap::create(maker, kind)
         }
-        MapType::Sockmap | MapType::Sockhash | MapType::ReuseportSockarray => SocketMap::create(&maker, kind),
-        MapType::ProgArray => ProgArray::create(&maker),
-        MapType::Ringbuf => Ringbuf::create(&maker),
-        MapType::UserRingbuf => UserRingbuf::create(&maker),
+        MapType::Sockmap | MapType::Sockhash | MapType::ReuseportSockarray => SocketMap::create(maker, kind),
+        MapType::CgroupArray => CgroupArray::create(maker),
+        MapType::SkStorage | MapType::TaskStorage | MapType::InodeStorage | MapType::CgrpStorage => {
+            LocalStorage::create(maker, kind)
+        }
+        MapType::CgroupStorage => CgroupStorage::create(maker, false),
+        MapType::PercpuCgroupStorage => CgroupStorage::create(maker, true),
+        MapType::ProgArray => ProgArray::create(maker),
+        MapType::Ringbuf => Ringbuf::create(maker),
+        MapType::UserRingbuf => UserRingbuf::create(maker),
         _ => {
             let why = format!("maps of type {} are not there yet", kind.word());
             Err(MapError::new(Errno::EINVAL, why))
@@ -178,15 +194,14 @@ struct Maker<'a> {
     spec: &'a MapSpec,
     env: &'a MapEnv,
     heap: &'a Arc<Heap>,
+    tables: &'a Arc<Tables>,
     backing: Backing<'a>,
 }
 
 impl Maker<'_> {
     /// Guest memory for the map. `what` is shown in faults after the map's name.
     fn region(&self, what: &str, len: u64, layout: Layout) -> Result<Region, MapError> {
-        let kind = self.spec.kind().map_or("map", MapType::word);
-        let name = if self.spec.name.is_empty() { kind } else { &self.spec.name };
-        let name = format!("{name} {what}");
+        let name = self.name(what);
         let full = || MemoryError::Full { name: name.clone(), len, bytes_max: u64::from(u32::MAX) };
         let len = u32::try_from(len).ok().filter(|len| *len <= u32::MAX - PAGE_LEN).ok_or_else(full)?;
         let memory = &self.env.memory;
@@ -197,6 +212,13 @@ impl Maker<'_> {
             #[cfg(not(all(unix, target_pointer_width = "64")))]
             Backing::None(_) => memory.allocate(&name, len, layout)?,
         })
+    }
+
+    /// What regions of the map are called in faults.
+    fn name(&self, what: &str) -> String {
+        let kind = self.spec.kind().map_or("map", MapType::word);
+        let name = if self.spec.name.is_empty() { kind } else { &self.spec.name };
+        format!("{name} {what}")
     }
 
     fn order(&self) -> ByteOrder {

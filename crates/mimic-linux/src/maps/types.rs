@@ -17,8 +17,15 @@ const ARRAY_USER: MapOps = MapOps::LOOKUP.and(MapOps::UPDATE).and(MapOps::NEXT_K
 const ARRAY_PROG: MapOps = MapOps::LOOKUP.and(MapOps::UPDATE).and(MapOps::FOR_EACH);
 const PUSH_POP: MapOps = MapOps::PUSH.and(MapOps::POP).and(MapOps::PEEK);
 const QUEUE_USER: MapOps = MapOps::LOOKUP.and(MapOps::UPDATE).and(MapOps::LOOKUP_AND_DELETE);
-const STORAGE_DOC: Support =
-    Support::Refused("local storage belongs to kernel objects that mimic's world does not have yet");
+const LOCAL_FLAGS: u32 = BPF_F_NO_PREALLOC | BPF_F_CLONE;
+const LOCAL_USER: Support = Support::Partial(
+    "in the library, whose users have no descriptors, keys are cookies, pids, inode numbers and cgroup ids",
+);
+const CGROUP_IDS: Support = Support::Partial(
+    "in the library, whose users have no descriptors, a value is the id of a cgroup of the world",
+);
+const ATTACHED_CGROUP: Support =
+    Support::Partial("elements are there from the first run in a cgroup (World::attach), not from attaching");
 
 const ANY_DEVICE: Support =
     Support::Partial("any interface index is taken, whether the world has such a device or not");
@@ -70,7 +77,9 @@ pub const ROWS: &[MapTypeSpec] = &[
         .since(4, 8)
         .key(SizeRule::WORD)
         .value(SizeRule::WORD)
-        .support(Support::Refused("mimic's world has no cgroups yet")),
+        .flags(BPF_F_NUMA_NODE | FD_ACCESS)
+        .support(CGROUP_IDS)
+        .ops(MapOps::NONE, MapOps::UPDATE.and(MapOps::DELETE).and(MapOps::NEXT_KEY)),
     MapTypeSpec::new(MapType::LruHash, "a hash table that makes room by dropping what was not used of late")
         .since(4, 10)
         .flags(LRU_FLAGS)
@@ -132,8 +141,11 @@ pub const ROWS: &[MapTypeSpec] = &[
         .ops(ELEM, KEYS),
     MapTypeSpec::new(MapType::CgroupStorage, "a value for each cgroup that a program is attached to")
         .since(4, 19)
+        .key(SizeRule::OneOf(&[8, 16]))
         .entries(EntriesRule::Zero)
-        .support(STORAGE_DOC),
+        .flags(BPF_F_NUMA_NODE | ACCESS)
+        .support(ATTACHED_CGROUP)
+        .ops(MapOps::LOOKUP, MapOps::LOOKUP.and(MapOps::UPDATE).and(MapOps::NEXT_KEY)),
     MapTypeSpec::new(MapType::ReuseportSockarray, "sockets by index, to select from")
         .since(4, 19)
         .key(SizeRule::WORD)
@@ -143,8 +155,11 @@ pub const ROWS: &[MapTypeSpec] = &[
         .ops(MapOps::LOOKUP, KEYS),
     MapTypeSpec::new(MapType::PercpuCgroupStorage, "the same as cgroup_storage, with a value for each CPU")
         .since(4, 20)
+        .key(SizeRule::OneOf(&[8, 16]))
         .entries(EntriesRule::Zero)
-        .support(STORAGE_DOC),
+        .flags(BPF_F_NUMA_NODE | ACCESS)
+        .support(ATTACHED_CGROUP)
+        .ops(MapOps::LOOKUP, MapOps::LOOKUP.and(MapOps::UPDATE).and(MapOps::NEXT_KEY)),
     MapTypeSpec::new(MapType::Queue, "values without keys, first in, first out")
         .since(4, 20)
         .key(SizeRule::NONE)
@@ -159,7 +174,10 @@ pub const ROWS: &[MapTypeSpec] = &[
         .since(5, 2)
         .key(SizeRule::WORD)
         .entries(EntriesRule::Zero)
-        .support(STORAGE_DOC),
+        .flags(LOCAL_FLAGS)
+        .requires(BPF_F_NO_PREALLOC)
+        .support(LOCAL_USER)
+        .ops(MapOps::LOOKUP.and(MapOps::DELETE), ELEM),
     MapTypeSpec::new(MapType::DevmapHash, "network devices by any number, to redirect to")
         .since(5, 4)
         .key(SizeRule::WORD)
@@ -184,12 +202,18 @@ pub const ROWS: &[MapTypeSpec] = &[
         .since(5, 10)
         .key(SizeRule::WORD)
         .entries(EntriesRule::Zero)
-        .support(STORAGE_DOC),
+        .flags(LOCAL_FLAGS)
+        .requires(BPF_F_NO_PREALLOC)
+        .support(LOCAL_USER)
+        .ops(MapOps::LOOKUP.and(MapOps::DELETE), ELEM),
     MapTypeSpec::new(MapType::TaskStorage, "a value for each task")
         .since(5, 11)
         .key(SizeRule::WORD)
         .entries(EntriesRule::Zero)
-        .support(STORAGE_DOC),
+        .flags(LOCAL_FLAGS)
+        .requires(BPF_F_NO_PREALLOC)
+        .support(LOCAL_USER)
+        .ops(MapOps::LOOKUP.and(MapOps::DELETE), ELEM),
     MapTypeSpec::new(MapType::BloomFilter, "a set that answers no for certain, yes with some probability")
         .since(5, 16)
         .key(SizeRule::NONE)
@@ -206,7 +230,10 @@ pub const ROWS: &[MapTypeSpec] = &[
         .since(6, 2)
         .key(SizeRule::WORD)
         .entries(EntriesRule::Zero)
-        .support(STORAGE_DOC),
+        .flags(LOCAL_FLAGS)
+        .requires(BPF_F_NO_PREALLOC)
+        .support(LOCAL_USER)
+        .ops(MapOps::LOOKUP.and(MapOps::DELETE), ELEM),
     MapTypeSpec::new(MapType::Arena, "memory shared with users, with pointers in it")
         .since(6, 9)
         .key(SizeRule::NONE)

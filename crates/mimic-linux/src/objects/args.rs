@@ -4,7 +4,7 @@ use super::refs::acquire;
 use super::registry::Maker;
 use super::{ObjectError, ObjectKey, View};
 use crate::Linux;
-use crate::world::{Cgroup, Socket, Task};
+use crate::world::{Cgroup, Inode, Socket, Task};
 use core::sync::atomic::Ordering;
 use mimic_vm::{Call, HelperResult, Memory, Region, Trap};
 use std::sync::Arc;
@@ -58,6 +58,16 @@ pub(crate) fn socket_at(call: &Call<'_>, addr: u64) -> Result<Arc<Socket>, Trap>
         _ => None,
     };
     socket.ok_or_else(|| no_object(call, addr, "socket"))
+}
+
+/// The inode that an argument points at.
+pub(crate) fn inode_at(call: &Call<'_>, addr: u64) -> Result<Arc<Inode>, Trap> {
+    let linux = Linux::of(call);
+    let inode = match linux.objects.at(addr) {
+        Some((ObjectKey::Inode(ino), _, 0)) => linux.tables.inodes.get(ino),
+        _ => None,
+    };
+    inode.ok_or_else(|| no_object(call, addr, "inode"))
 }
 
 fn no_object(call: &Call<'_>, addr: u64, what: &str) -> Trap {
@@ -127,6 +137,7 @@ impl Linux {
         self.tables.sockets.set(socket.cookie, Arc::new(socket));
         if let Some(ObjectKey::Socket(old)) = self.objects.adopt(&self.maker(), region, key) {
             self.tables.sockets.remove(old);
+            self.gone(ObjectKey::Socket(old));
         }
     }
 
@@ -145,6 +156,7 @@ impl Linux {
 
     fn gone(&self, key: ObjectKey) {
         self.objects.forget(key);
+        self.tables.drop_stored(key);
     }
 
     fn maker(&self) -> Maker<'_> {

@@ -20,7 +20,7 @@ mod registry;
 mod socket;
 mod task;
 
-pub(crate) use args::{cgroup_at, give, give_acquired, socket_at, task_at};
+pub(crate) use args::{cgroup_at, give, give_acquired, inode_at, socket_at, task_at};
 pub(crate) use fields::Fields;
 pub(crate) use refs::{check_released, release};
 pub(crate) use registry::Objects;

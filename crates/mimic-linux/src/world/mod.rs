@@ -88,6 +88,8 @@ pub struct Attach {
     pub cookie: u64,
     /// What `bpf_get_func_ip` answers: the address of the traced function.
     pub func_ip: u64,
+    /// The control group that it is attached to, by id; 0 for none, as in `BPF_PROG_TEST_RUN`.
+    pub cgroup: u64,
 }
 
 impl World {

@@ -2,10 +2,11 @@
 
 use super::cgroup::ancestry;
 use super::{BpfMapInfo, BpfProgInfo, Cgroup, File, Inode, Live, Socket, Task, World};
-use std::sync::{Arc, PoisonError, RwLock};
+use crate::maps::Stored;
+use crate::objects::ObjectKey;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 /// Everything of the world that changes while programs run and has an id.
-#[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) tasks: Live<u32, Task>,
     /// The pids of what CPUs run, by CPU number; never empty.
@@ -17,6 +18,8 @@ pub(crate) struct Tables {
     /// Maps and programs, as far as somebody has looked.
     pub(crate) bpf_maps: Live<u32, BpfMapInfo>,
     pub(crate) bpf_progs: Live<u32, BpfProgInfo>,
+    /// Maps whose values go with things.
+    stores: Mutex<Vec<Weak<dyn Stored>>>,
 }
 
 impl Tables {
@@ -42,6 +45,7 @@ impl Tables {
             files: Live::new(world.files.iter().map(|file| (file.id, file.clone()))),
             bpf_maps: Live::new([]),
             bpf_progs: Live::new([]),
+            stores: Mutex::default(),
         }
     }
 
@@ -73,5 +77,23 @@ impl Tables {
     pub(crate) fn ancestor(&self, cgroup: u64, level: u64) -> u64 {
         let level = usize::try_from(level as i32).ok();
         level.and_then(|level| self.ancestry(cgroup).get(level).copied()).unwrap_or(0)
+    }
+
+    /// Says that a map's values go with things of the world.
+    pub(crate) fn add_store(&self, store: &Arc<dyn Stored>) {
+        let mut stores = self.lock_stores();
+        stores.retain(|store| store.strong_count() > 0);
+        stores.push(Arc::downgrade(store));
+    }
+
+    /// A thing is gone, and what was stored with it.
+    pub(crate) fn drop_stored(&self, key: ObjectKey) {
+        for store in self.lock_stores().iter().filter_map(Weak::upgrade) {
+            store.drop_owner(key);
+        }
+    }
+
+    fn lock_stores(&self) -> MutexGuard<'_, Vec<Weak<dyn Stored>>> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,5 @@
 //! What tests of programs in a world share.
+#![allow(dead_code, reason = "not every test uses all of it")]
 
 use mimic_abi::ByteOrder;
 use mimic_abi::asm::assemble;

@@ -9,7 +9,7 @@ mod reach;
 mod skb;
 mod xdp;
 
-use crate::Linux;
+use crate::{Linux, ObjectKey};
 use core::fmt;
 use mimic_abi::{ByteOrder, Errno, ProgType};
 use mimic_vm::{Context, ContextError, Fault, FaultKind, Process, RunError};
@@ -112,6 +112,10 @@ pub fn test_run(process: &mut Process, run: &TestRun<'_>) -> Result<TestRunOut, 
     let Some(prog_type) = linked.prog_type else {
         return Err(TestRunError::Unsupported(format!("program {} has no type", linked.name)));
     };
+    if let Some(linux) = process.vm().emulator_as::<Linux>() {
+        // The values of cgroup storage begin as zeros: the program is attached to no cgroup.
+        linux.tables.drop_stored(ObjectKey::Cgroup(0));
+    }
     let answer = match prog_type {
         Xdp => xdp::test_run(process, run),
         SocketFilter | SchedCls | SchedAct | CgroupSkb | LwtIn | LwtOut | LwtXmit => {
