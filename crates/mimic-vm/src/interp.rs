@@ -361,14 +361,15 @@ impl Machine<'_> {
                 state.tail_calls += 1;
                 state.may_goto = MAY_GOTO_MAX;
                 state.program = program;
+                // It has its r1 and its frame; whatever else the caller had is not its business.
                 (state.pc, state.regs[0]) = (0, 0);
+                state.regs[2..10].fill(0);
                 Ok(Moved::Program)
             }
             Trap::Callback(request) => {
                 let return_to = state.pc as u32 + 1;
                 let pending = Pending { name: name.clone(), func: request.func.clone(), then: request.then };
                 state.push_frame(return_to, Some(pending))?;
-                state.regs[0] = 0;
                 enter_function(state, &request.func, request.args)
             }
             Trap::Throw(cookie) => self.throw(cookie),
@@ -498,12 +499,13 @@ impl Machine<'_> {
     }
 }
 
-/// Goes to the first instruction of a function, in a frame that was pushed already.
+/// Goes to the first instruction of a function, in a frame that was pushed already. It has its arguments, and zero in the other registers.
 fn enter_function(state: &mut State, func: &FuncRef, args: [u64; 5]) -> Result<Moved, Box<FaultKind>> {
     let Some(at) = func.program.ops.op_at(func.pc) else {
         return Err(Box::new(FaultKind::NotAFunction { value: func_addr(func.program.id, func.pc) }));
     };
     state.program = func.program.clone();
+    state.regs[..10].fill(0);
     state.regs[1..6].copy_from_slice(&args);
     state.pc = at;
     Ok(Moved::Program)

@@ -7,7 +7,7 @@ use crate::engine::{Checks, Engine};
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Hook;
 use crate::interp::Control;
-use crate::jit::{Choice, Compiled, JitState};
+use crate::jit::{Choice, JitState, Ready};
 use crate::map::MapTable;
 use crate::memory::{Access, Hygiene, Layout, MemoryError, Part, Region, View, Window};
 use crate::probe::{At, Flow, NoProbe, Probe};
@@ -88,8 +88,8 @@ pub struct Process {
     pub(crate) hook: Option<Box<dyn Hook>>,
     pub(crate) engine: Engine,
     pub(crate) checks: Checks,
-    /// The code that ran last, and the program that it is of.
-    pub(crate) code: Option<(u32, Arc<Compiled>)>,
+    /// The code that ran last, as long as it is what would run next.
+    pub(crate) ready: Option<Ready>,
 }
 
 impl Process {
@@ -106,7 +106,7 @@ impl Process {
             hook: None,
             engine,
             checks,
-            code: None,
+            ready: None,
         })
     }
 
@@ -226,11 +226,13 @@ impl Process {
 
     /// Lets `run` answer a helper or kfunc (by name, with or without `bpf_`) in this process instead of the emulator.
     pub fn override_helper(&mut self, name: &str, run: HelperClosure) {
+        self.ready = None;
         self.overrides.insert(crate::vm::helper_name(name).into(), HelperImpl::Closure(run));
     }
 
     /// Sets what is asked before and told after each helper call; recording and replay are hooks.
     pub fn set_hook(&mut self, hook: Option<Box<dyn Hook>>) -> Option<Box<dyn Hook>> {
+        self.ready = None;
         core::mem::replace(&mut self.hook, hook)
     }
 
@@ -261,7 +263,7 @@ impl Process {
 
     /// Sets what runs the process's instructions; the VM's setting until then.
     pub fn set_engine(&mut self, engine: Engine, checks: Checks) {
-        (self.engine, self.checks) = (engine, checks);
+        (self.engine, self.checks, self.ready) = (engine, checks, None);
     }
 
     /// Runs on the engine that was asked for. `fresh`: at the program's beginning, with nothing but arguments in registers.
@@ -277,7 +279,7 @@ impl Process {
                 self.entry.heat.add(self.state.insns);
                 end
             }
-            Ok(Choice::Jit(mode)) => self.execute_jit(context, mode, fresh),
+            Ok(Choice::Jit) => self.execute_jit(context, fresh),
             Err(why) => Err(Box::new(self.state.fault(FaultKind::Unsupported(why)))),
         }
     }

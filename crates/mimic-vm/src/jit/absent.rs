@@ -11,20 +11,17 @@ use crate::process::Process;
 pub(crate) struct JitState;
 
 /// No code.
-pub(crate) enum Compiled {}
+pub(crate) enum Ready {}
 
 /// No code of a program.
 #[derive(Default)]
 pub(crate) struct Cache;
 
-/// No kind of code.
-pub(crate) enum Mode {}
-
 /// Which engine runs.
 pub(crate) enum Choice {
     Interp,
     #[allow(dead_code, reason = "never chosen here")]
-    Jit(Mode),
+    Jit,
 }
 
 impl Process {
@@ -42,10 +39,9 @@ impl Process {
 
     pub(crate) fn execute_jit(
         &mut self,
-        _context: &mut dyn Context,
-        mode: Mode,
+        context: &mut dyn Context,
         _fresh: bool,
     ) -> Result<Control, Box<Fault>> {
-        match mode {}
+        self.execute(context, &mut crate::probe::NoProbe)
     }
 }

@@ -16,7 +16,7 @@ mod state;
 mod translate;
 mod x86_64;
 
-pub(crate) use run::Choice;
+pub(crate) use run::{Choice, Ready};
 pub(crate) use state::JitState;
 
 use crate::engine::Checks;

@@ -12,21 +12,50 @@ use crate::op::Code;
 use crate::probe::NoProbe;
 use crate::process::{Process, State};
 use crate::program::LoadedProgram;
+use core::ops::Range;
 use mimic_abi::{ByteOrder, Insn};
 use std::sync::Arc;
 
 /// Instructions that a program runs in the interpreter before it is compiled: what compiling it takes, about.
 const HOT_INSNS: u64 = 5_000;
 
-/// Which engine runs, and how.
+/// Which engine runs.
 pub(crate) enum Choice {
     Interp,
-    Jit(Mode),
+    Jit,
+}
+
+/// Code that is at hand for the next run.
+pub(crate) struct Ready {
+    /// The program that it is of.
+    program: u32,
+    mode: Mode,
+    code: Arc<Compiled>,
+    /// Contexts that it is for: addresses, whether it is their first one, and the version of the table of objects that says so.
+    contexts: Range<u64>,
+    first: bool,
+    version: u64,
+}
+
+impl Ready {
+    #[inline]
+    fn suits(&self, state: &State) -> bool {
+        let r1 = state.regs[1];
+        let same = self.version == state.view.version() && self.contexts.contains(&r1);
+        self.program == state.program.id
+            && (self.mode.checks == Checks::Precise || same && (r1 == self.contexts.start) == self.first)
+    }
 }
 
 impl Process {
     /// The engine for the run that begins now. The error says why there is none.
+    #[inline]
     pub(crate) fn choose(&self, probed: bool) -> Result<Choice, String> {
+        // Whatever changes the answer forgets the code.
+        if self.ready.is_some() && !probed { Ok(Choice::Jit) } else { self.choose_anew(probed) }
+    }
+
+    fn choose_anew(&self, probed: bool) -> Result<Choice, String> {
         let (order, hygiene) = (self.vm.memory().order(), self.vm.memory().hygiene());
         let cannot = if probed {
             Some("a probe sees each instruction, compiled code shows none")
@@ -43,12 +72,7 @@ impl Process {
                 "the JIT cannot run this: {why}; use the interpreter (Engine::Interp, --engine interp)"
             )),
             (Engine::Auto, None) if self.entry.heat.insns() < HOT_INSNS => Ok(Choice::Interp),
-            (Engine::Jit | Engine::Auto, None) => Ok(Choice::Jit(Mode {
-                checks: self.checks,
-                ctx: None,
-                watched: self.hook.is_some() || !self.overrides.is_empty(),
-                frames_outside: hygiene != Hygiene::Off,
-            })),
+            (Engine::Jit | Engine::Auto, None) => Ok(Choice::Jit),
         }
     }
 
@@ -56,49 +80,72 @@ impl Process {
     pub(crate) fn execute_jit(
         &mut self,
         context: &mut dyn Context,
-        mut mode: Mode,
         fresh: bool,
     ) -> Result<Control, Box<Fault>> {
-        if mode.checks == Checks::Cage {
-            mode.ctx = self.state.view.fields_at(self.state.regs[1]);
-        }
+        let ready = match self.ready.take().filter(|ready| ready.suits(&self.state)) {
+            Some(ready) => ready,
+            None => match self.make_ready() {
+                Ok(ready) => ready,
+                Err(why) => return Err(Box::new(self.state.fault(FaultKind::Unsupported(why)))),
+            },
+        };
         let mut machine = Machine { process: self, context };
         machine.catch_up();
-        let end = match machine.run_jit(&mode, fresh) {
+        let end = match machine.run_jit(&ready, fresh) {
             Ok(()) => machine.run_ended().map(|()| Control::Exited),
             Err(kind) => Err(kind),
         };
+        self.ready = Some(ready);
         end.map_err(|kind| Box::new(self.state.fault(*kind)))
     }
 
-    /// The code of a program; the one that ran last is at hand.
-    fn code(&mut self, program: &Arc<LoadedProgram>, mode: &Mode) -> Result<Arc<Compiled>, Box<FaultKind>> {
-        if let Some((id, code)) = &self.code
-            && *id == program.id
-            && code.mode == *mode
-        {
-            return Ok(code.clone());
-        }
-        let code =
-            program.compiled.code(program, mode).map_err(|why| Box::new(FaultKind::Unsupported(why)))?;
-        self.code = Some((program.id, code.clone()));
-        Ok(code)
+    /// Looks the code up for the program and the context that are to run.
+    #[cold]
+    fn make_ready(&self) -> Result<Ready, String> {
+        let (state, r1) = (&self.state, self.state.regs[1]);
+        let (contexts, fields) = state.view.context_at(r1);
+        let mode = Mode {
+            checks: self.checks,
+            ctx: fields.filter(|_| self.checks == Checks::Cage),
+            watched: self.hook.is_some() || !self.overrides.is_empty(),
+            frames_outside: self.vm.memory().hygiene() != Hygiene::Off,
+        };
+        let code = state.program.compiled.code(&state.program, &mode)?;
+        let (program, version, first) = (state.program.id, state.view.version(), r1 == contexts.start);
+        Ok(Ready { program, mode, code, contexts, first, version })
     }
 }
 
 impl Machine<'_> {
-    fn run_jit(&mut self, mode: &Mode, mut fresh: bool) -> Result<(), Box<FaultKind>> {
+    fn run_jit(&mut self, ready: &Ready, mut fresh: bool) -> Result<(), Box<FaultKind>> {
+        // The code of a program that a tail call led to.
+        let mut other: Option<(u32, Arc<Compiled>)> = None;
         loop {
-            let program = self.process.state.program.clone();
-            let code = self.process.code(&program, mode)?;
+            let id = self.process.state.program.id;
+            let code = if id == ready.program {
+                &*ready.code
+            } else {
+                if other.as_ref().is_none_or(|(other, _)| *other != id) {
+                    let program = &self.process.state.program;
+                    let code = program.compiled.code(program, &ready.mode);
+                    other = Some((id, code.map_err(|why| Box::new(FaultKind::Unsupported(why)))?));
+                }
+                &*other.as_ref().expect("it was put there").1
+            };
             let pc = self.process.state.pc;
             let Some(entry) = code.entry(pc) else {
                 // A function pointer that leads into the middle of a function: nobody compiles such.
                 return self.run::<NoProbe, false>(&mut NoProbe).map(|_| ());
             };
-            let pair = self.enter(&code, entry, fresh && pc == 0);
+            let pair = self.enter(code, entry, fresh && pc == 0);
             fresh = false;
-            match self.left(&code, &program, pair)? {
+            let state = &mut self.process.state;
+            state.insns = (allowance(state) - state.jit.budget) as u64;
+            if pair.status == Reason::Returned as u64 && state.frames.is_empty() {
+                state.regs[0] = pair.value;
+                return Ok(());
+            }
+            match self.left(code, pair)? {
                 Moved::Exit => return Ok(()),
                 Moved::Jump | Moved::Program => {}
             }
@@ -134,19 +181,14 @@ impl Machine<'_> {
     }
 
     /// Does what code was left for.
-    fn left(
-        &mut self,
-        code: &Compiled,
-        program: &LoadedProgram,
-        pair: Pair,
-    ) -> Result<Moved, Box<FaultKind>> {
+    fn left(&mut self, code: &Compiled, pair: Pair) -> Result<Moved, Box<FaultKind>> {
         let reason = Reason::from_number(pair.status);
+        let program = &*self.process.state.program.clone();
         let state = &mut self.process.state;
         state.jit.machine = 0;
         if reason == Reason::Protection {
             state.pc = code.op_at(state.jit.fault_ip);
         }
-        state.insns = (allowance(state) - state.jit.budget) as u64;
         if !matches!(reason, Reason::Returned | Reason::Budget) {
             state.insns += code.run_before(state.pc) + 1;
         }

@@ -417,7 +417,7 @@ impl<B: Backend> Translator<'_, B> {
 
     /// Emits several ops as one, where that is known to be better; answers how many.
     fn fused(&mut self, at: usize) -> Option<usize> {
-        None.or_else(|| self.rotation(at)).or_else(|| self.moved(at))
+        None.or_else(|| self.rotation_of_copies(at)).or_else(|| self.rotation(at)).or_else(|| self.moved(at))
     }
 
     /// Whether the next ops run straight on from the first.
@@ -451,7 +451,38 @@ impl<B: Backend> Translator<'_, B> {
         let left = if one.0 == AluOp::Lsh { one.2 } else { other.2 };
         self.b.rotate(width, result, x, left as u8);
         self.set_exact(result, width == Width::W32);
+        // What it would hold is not computed.
+        self.set_exact(dead, false);
         Some(4)
+    }
+
+    /// `a = x; a >>= n - k; b = x; b <<= k; b |= a` and its like, when `a` is not read afterwards.
+    fn rotation_of_copies(&mut self, at: usize) -> Option<usize> {
+        let [copy_a, shift_a, copy_b, shift_b, join] = self.window::<5>(at)?;
+        let (a, b, x) = (copy_a.dst, copy_b.dst, copy_a.src);
+        let Kind::Alu(AluOp::Mov, width, false) = copy_a.code.kind() else { return None };
+        let Kind::Alu(AluOp::Or | AluOp::Xor | AluOp::Add, of, false) = join.code.kind() else { return None };
+        let shift = |op: &Op| match op.code.kind() {
+            Kind::Alu(alu @ (AluOp::Lsh | AluOp::Rsh), of, true) if of == width => {
+                Some((alu, op.dst, op.imm))
+            }
+            _ => None,
+        };
+        let (first, second) = (shift(&shift_a)?, shift(&shift_b)?);
+        let bits = if width == Width::W64 { 64 } else { 32 };
+        let copies = copy_b.code == copy_a.code && copy_b.src == x && a != b && a != x && b != x;
+        let shifts = (first.1, second.1) == (a, b) && first.0 != second.0;
+        let whole = first.2 + second.2 == bits && first.2 > 0 && second.2 > 0;
+        let joined = of == width && (join.dst, join.src) == (b, a);
+        if !(copies && shifts && whole && joined) || self.flow.live_after[at + 4] & 1 << a != 0 {
+            return None;
+        }
+        let left = if first.0 == AluOp::Lsh { first.2 } else { second.2 };
+        self.b.rotate(width, b, x, left as u8);
+        self.set_exact(b, width == Width::W32);
+        // What it would hold is not computed.
+        self.set_exact(a, false);
+        Some(5)
     }
 
     /// `d = s` and an addition, a mask, or two shifts that cut.

@@ -244,10 +244,24 @@ impl View {
         region.allows(off, u32::try_from(len).ok()?, write).then_some((region, off))
     }
 
-    /// The layout of the context that begins at this address, if there is one.
-    pub(crate) fn fields_at(&self, addr: u64) -> Option<mimic_abi::CtxLayout> {
-        let region = self.table.at_or_before(addr).filter(|region| u64::from(region.base) == addr)?;
-        region.fields()
+    /// The addresses of the region around this one, and the fields of the context that begins here, if one does. Without a region only
+    /// this address.
+    pub(crate) fn context_at(&self, addr: u64) -> (core::ops::Range<u64>, Option<mimic_abi::CtxLayout>) {
+        let inside = |region: &&Arc<RegionInfo>| addr - u64::from(region.base) < u64::from(region.capacity);
+        match self.table.at_or_before(addr).filter(inside) {
+            Some(region) => {
+                let start = u64::from(region.base);
+                let fields = region.fields().filter(|_| addr == start);
+                (start..start + u64::from(region.capacity), fields)
+            }
+            None => (addr..addr.saturating_add(1), None),
+        }
+    }
+
+    /// Which state of the table this is.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// What is wrong with an access.
