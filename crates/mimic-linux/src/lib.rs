@@ -43,6 +43,8 @@ pub struct Linux {
     trace: Mutex<Trace>,
     timers: Mutex<timers::Timers>,
     heap: Arc<Heap>,
+    /// For each CPU, the CPU that `bpf_cpumask_any_distribute` answered last.
+    distributed: Mutex<HashMap<u32, u32>>,
     btf: OnceLock<Arc<Btf>>,
     symbols: OnceLock<symbols::Symbols>,
     effects: Mutex<Vec<Effect>>,
@@ -70,6 +72,7 @@ impl Linux {
             trace: Mutex::default(),
             timers: Mutex::default(),
             heap: Arc::default(),
+            distributed: Mutex::default(),
             btf: OnceLock::new(),
             symbols: OnceLock::new(),
             effects: Mutex::default(),
@@ -142,6 +145,10 @@ impl Linux {
     /// The objects that programs own.
     pub(crate) fn heap(&self) -> &Arc<Heap> {
         &self.heap
+    }
+
+    pub(crate) fn lock_distributed(&self) -> MutexGuard<'_, HashMap<u32, u32>> {
+        self.distributed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How programs are attached.
@@ -226,6 +233,7 @@ impl Emulator for Linux {
 
     fn run_ended(&self, call: &mut Call<'_>) -> Result<(), Trap> {
         helpers::spin::check_released(call)?;
+        kfuncs::lock::check_released(call)?;
         heap::check_released(call)?;
         objects::check_released(call)
     }

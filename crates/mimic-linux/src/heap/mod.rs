@@ -54,6 +54,8 @@ pub(crate) struct ObjectType {
     pub(crate) fields: Box<[MapField]>,
     /// More than one reference can be had.
     pub(crate) refcounted: bool,
+    /// It begins as zeros.
+    pub(crate) zeroed: bool,
 }
 
 impl ObjectType {
@@ -69,7 +71,7 @@ impl ObjectType {
         let fields: Box<[MapField]> =
             special_fields(btf, ty.id.0).into_iter().filter(|field| inside(field)).collect();
         let refcounted = fields.iter().any(|field| field.kind == FieldKind::Refcount);
-        Some(ObjectType { name: ty.name().into(), len, fields, refcounted })
+        Some(ObjectType { name: ty.name().into(), len, fields, refcounted, zeroed: false })
     }
 }
 

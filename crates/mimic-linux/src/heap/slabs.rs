@@ -61,6 +61,9 @@ impl Slabs {
         let (slab, index) = self.slot_mut(addr)?;
         let off = index as u32 * slab.stride;
         slab.region.recycle(off, slab.stride);
+        if ty.zeroed {
+            slab.region.fill(off, slab.stride, 0);
+        }
         for field in &ty.fields {
             slab.region.fill(off + field.off, field.len, 0);
         }

@@ -12,7 +12,7 @@ mod lsm;
 mod lwt;
 mod map;
 mod perf;
-mod print;
+pub(crate) mod print;
 mod probe;
 mod rc;
 mod redirect;

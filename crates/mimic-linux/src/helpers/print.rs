@@ -77,6 +77,16 @@ fn trace_vprintk(call: &mut Call<'_>, fmt: u64, len: u64, data: u64, data_len: u
     trace(call, &fmt, &args)
 }
 
+/// The most bytes of it (`MAX_BPRINTF_BUF`).
+const STREAM_MAX: usize = 1024;
+
+/// What a program writes to a stream.
+pub(crate) fn stream_text(call: &mut Call<'_>, fmt: u64, data: u64, len: u64) -> Result<Vec<u8>, Trap> {
+    let args = format::read_args(call, data, u64::from(len as u32))?;
+    let fmt = format::read_const_str(call, fmt, "the format")?;
+    Ok(format::format(call, &fmt, &args, STREAM_MAX)?.bytes)
+}
+
 fn trace(call: &Call<'_>, fmt: &[u8], args: &[u64]) -> HelperResult {
     let text = format::format(call, fmt, args, LINE_MAX)?;
     Linux::of(call).print_trace(call.cpu(), &text.bytes);

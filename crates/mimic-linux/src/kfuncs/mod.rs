@@ -2,11 +2,17 @@
 //!
 //! Documentation/bpf/kfuncs.rst. A kfunc that is not here is a fault that names it, when it is called.
 
+mod bits;
+mod cpumask;
 mod dynptr;
 mod graph;
 mod iter;
+pub(crate) mod lock;
+mod map;
 mod object;
+mod refused;
 mod section;
+mod stream;
 mod string;
 mod task;
 mod wq;

@@ -1,0 +1,102 @@
+//! Kfuncs that are not there, and why.
+
+use mimic_abi::{Arg, ArgType, DynptrKind, HelperFlags, HelperSpec, RetType, Support, arg, arg_or_null};
+use mimic_vm::Helper;
+
+const ANY: ArgType = ArgType::Anything;
+const DYNPTR: ArgType = ArgType::Dynptr(DynptrKind::Any);
+const CRYPTO: &[Arg] = &[
+    arg("ctx", ArgType::BtfId("bpf_crypto_ctx")),
+    arg("src", DYNPTR),
+    arg("dst", DYNPTR),
+    arg_or_null("siv__nullable", DYNPTR),
+];
+const XATTR: &str = "needs extended attributes of files, which the emulated world does not have";
+const CIPHERS: &str =
+    "mimic has no ciphers of its own: answer it with a closure that uses a library of your choice";
+const KEYS: &str = "needs the kernel's keyrings, which the emulated world does not have";
+const WORK: &str = "needs a task that returns to user space, which the emulated world does not have";
+
+pub(super) const ROWS: &[Helper] = &[
+    row(
+        "bpf_get_file_xattr",
+        &[arg("file", ANY), arg("name__str", ANY), arg("value_p", DYNPTR)],
+        6,
+        8,
+        XATTR,
+    ),
+    row(
+        "bpf_get_dentry_xattr",
+        &[arg("dentry", ANY), arg("name__str", ANY), arg("value_p", DYNPTR)],
+        6,
+        8,
+        XATTR,
+    ),
+    row(
+        "bpf_set_dentry_xattr",
+        &[arg("dentry", ANY), arg("name__str", ANY), arg("value_p", DYNPTR), arg("flags", ANY)],
+        6,
+        15,
+        XATTR,
+    ),
+    row("bpf_remove_dentry_xattr", &[arg("dentry", ANY), arg("name__str", ANY)], 6, 15, XATTR),
+    row(
+        "bpf_cgroup_read_xattr",
+        &[arg("cgroup", ANY), arg("name__str", ANY), arg("value_p", DYNPTR)],
+        6,
+        17,
+        "needs extended attributes of cgroups, which the emulated world does not have",
+    ),
+    row("bpf_lookup_user_key", &[arg("serial", ANY), arg("flags", ANY)], 6, 1, KEYS),
+    row("bpf_lookup_system_key", &[arg("id", ANY)], 6, 1, KEYS),
+    row("bpf_key_put", &[arg("bkey", ANY)], 6, 1, KEYS),
+    row(
+        "bpf_verify_pkcs7_signature",
+        &[arg("data_p", DYNPTR), arg("sig_p", DYNPTR), arg("keyring", ANY)],
+        6,
+        1,
+        KEYS,
+    ),
+    Helper::listed(
+        HelperSpec::new(0, "bpf_crypto_ctx_create")
+            .args(&[arg("params", ANY), arg("params__sz", ANY), arg("err", ANY)])
+            .returns(RetType::BtfIdOrNull("bpf_crypto_ctx"))
+            .flags(HelperFlags::ACQUIRES)
+            .since(6, 10)
+            .support(Support::Refused(CIPHERS)),
+    ),
+    row("bpf_crypto_ctx_acquire", &[arg("ctx", ArgType::BtfId("bpf_crypto_ctx"))], 6, 10, CIPHERS),
+    row("bpf_crypto_ctx_release", &[arg("ctx", ArgType::BtfId("bpf_crypto_ctx"))], 6, 10, CIPHERS),
+    row("bpf_crypto_encrypt", CRYPTO, 6, 10, CIPHERS),
+    row("bpf_crypto_decrypt", CRYPTO, 6, 10, CIPHERS),
+    row(
+        "bpf_task_work_schedule_signal_impl",
+        &[
+            arg("task", ANY),
+            arg("tw", ANY),
+            arg("map__map", ArgType::ConstMapPtr),
+            arg("callback", ArgType::Func),
+            arg("aux__prog", ANY),
+        ],
+        6,
+        18,
+        WORK,
+    ),
+    row(
+        "bpf_task_work_schedule_resume_impl",
+        &[
+            arg("task", ANY),
+            arg("tw", ANY),
+            arg("map__map", ArgType::ConstMapPtr),
+            arg("callback", ArgType::Func),
+            arg("aux__prog", ANY),
+        ],
+        6,
+        18,
+        WORK,
+    ),
+];
+
+const fn row(name: &'static str, args: &'static [Arg], major: u16, minor: u16, why: &'static str) -> Helper {
+    Helper::listed(HelperSpec::new(0, name).args(args).since(major, minor).support(Support::Refused(why)))
+}
