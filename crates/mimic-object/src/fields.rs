@@ -83,9 +83,8 @@ impl FieldKind {
     /// Bytes that it takes.
     const fn len(self) -> u32 {
         match self {
-            FieldKind::SpinLock | FieldKind::Refcount => 4,
-            FieldKind::ResSpinLock
-            | FieldKind::TaskWork
+            FieldKind::SpinLock | FieldKind::ResSpinLock | FieldKind::Refcount => 4,
+            FieldKind::TaskWork
             | FieldKind::Kptr
             | FieldKind::KptrUntrusted
             | FieldKind::PercpuKptr

@@ -563,6 +563,7 @@ impl State {
     fn load_slow(&mut self, base: u8, addr: u64, size: Size) -> Result<u64, Box<AccessError>> {
         let value = match self.view.load(addr, size) {
             Ok(value) => value,
+            Err(_) if self.is_no_page(addr) => return Ok(0),
             Err(error) if self.program.probe_loads && error.place.is_none() => {
                 self.absent_loads += 1;
                 return Ok(0);
@@ -577,15 +578,38 @@ impl State {
     #[cold]
     #[inline(never)]
     fn store_slow(&mut self, base: u8, addr: u64, size: Size, value: u64) -> Result<(), Box<AccessError>> {
-        self.view.store(addr, size, value)?;
+        match self.view.store(addr, size, value) {
+            Err(_) if self.is_no_page(addr) => return Ok(()),
+            stored => stored?,
+        }
         self.look_at(base, addr);
         Ok(())
+    }
+
+    /// Whether an address is one where the program's arena has no page.
+    fn is_no_page(&self, addr: u64) -> bool {
+        self.program.arena.is_some_and(|arena| arena.holds(addr))
+    }
+
+    /// Whether an atomic access goes to where the program's arena has no page.
+    fn misses_arena(&self, base: usize, off: i16, size: Size) -> bool {
+        let addr = self.regs[base].wrapping_add(off as i64 as u64);
+        self.is_no_page(addr) && !self.view.allows(addr, size.bytes() as u64, true)
     }
 
     /// Atomics, acquire and release, and address-space casts.
     #[inline(never)]
     fn rare(&mut self, insn: &Insn) -> Result<(), Box<FaultKind>> {
         match *insn {
+            Insn::Atomic { base, off, size, .. } | Insn::StoreRelease { base, off, size, .. }
+                if self.misses_arena(base.index(), off, size) =>
+            {
+                Ok(())
+            }
+            Insn::LoadAcquire { size, dst, base, off } if self.misses_arena(base.index(), off, size) => {
+                self.regs[dst.index()] = 0;
+                Ok(())
+            }
             Insn::Atomic { op, fetch, size, base, off, src } => {
                 let addr = self.atomic_addr(base.index(), off, size, true)?;
                 let operand = self.regs[src.index()];
@@ -613,9 +637,16 @@ impl State {
                 self.view.memory().store_release(addr, size, self.regs[src.index()]);
                 Ok(())
             }
-            Insn::AddrSpaceCast { .. } => Err(Box::new(FaultKind::Unsupported(
-                "address-space casts need an arena map, which this emulator does not have".into(),
-            ))),
+            Insn::AddrSpaceCast { dst, src, to, .. } => {
+                let Some(arena) = &self.program.arena else {
+                    return Err(Box::new(FaultKind::Unsupported(
+                        "address-space casts need an arena: the program refers to none".into(),
+                    )));
+                };
+                let addr = self.regs[src.index()];
+                self.regs[dst.index()] = if to == 0 { arena.to_guest(addr) } else { arena.to_user(addr) };
+                Ok(())
+            }
             _ => unreachable!("translation keeps other instructions out"),
         }
     }

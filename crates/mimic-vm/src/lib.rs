@@ -4,6 +4,7 @@
 //! `memory/` only.
 #![deny(unsafe_code)]
 
+mod arena;
 mod call;
 mod context;
 mod emulator;
@@ -28,6 +29,7 @@ pub mod sched;
 mod threaded;
 mod vm;
 
+pub use arena::ArenaSpace;
 pub use call::{Call, Callback, CallbackRequest, HelperResult, Next, Trap};
 pub use context::{Context, ContextError, RawContext, Setup};
 pub use emulator::{Emulator, Helper, HelperClosure, HelperFn, HelperImpl};

@@ -89,7 +89,7 @@ impl Vm {
             match &spec.contents {
                 Contents::Empty => {}
                 Contents::Data { bytes, frozen } => {
-                    let filled = map.update_copy(&[0; 4], bytes, 0);
+                    let filled = map.set_data(bytes);
                     filled.map_err(|errno| refused(spec, "filling it with its section's data", errno))?;
                     if *frozen {
                         map.freeze().map_err(|errno| refused(spec, "freezing it", errno))?;
@@ -159,6 +159,7 @@ impl Vm {
                 code: code.into(),
                 ops,
                 helpers,
+                arena: used.iter().find_map(|map| map.arena()),
                 maps: used.into(),
                 probe_loads: self.emulator().probe_loads(&linked),
                 exception_callback: linked.exception_callback,

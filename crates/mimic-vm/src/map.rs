@@ -3,6 +3,7 @@
 //! There are two sides, as in the kernel. Programs get *addresses of values in place*, for the CPU they run on. Users (the
 //! facade, bpf(2), dumps) copy values, and see those of all CPUs at once; the methods for them are bpf(2)'s commands.
 
+use crate::arena::ArenaSpace;
 use crate::memory::{Access, Bounds, Memory, MemoryError, Part};
 use core::any::Any;
 use core::fmt;
@@ -245,6 +246,16 @@ pub trait Map: Any + Send + Sync {
     fn set_program(&self, key: &[u8], program: &Arc<crate::LoadedProgram>, flags: u64) -> Result<(), Errno> {
         let _ = (key, program, flags);
         Err(Errno::EINVAL)
+    }
+
+    /// Users: fills a map that holds the variables of a section, from the start on.
+    fn set_data(&self, bytes: &[u8]) -> Result<(), Errno> {
+        self.update_copy(&[0; 4], bytes, 0)
+    }
+
+    /// Where the pages of an arena are; none for maps of other types.
+    fn arena(&self) -> Option<ArenaSpace> {
+        None
     }
 
     /// The last user is gone: lets go of programs, which may hold this map in turn.

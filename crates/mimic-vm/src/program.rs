@@ -1,5 +1,6 @@
 //! `LoadedProgram`: a linked program, resolved against a VM and translated, ready to run. Immutable and shared.
 
+use crate::arena::ArenaSpace;
 use crate::emulator::HelperImpl;
 use crate::fault::{Fault, FaultKind, SourceLine};
 use crate::map::MapRef;
@@ -40,6 +41,8 @@ pub struct LoadedProgram {
     pub(crate) ops: Ops,
     pub(crate) helpers: Box<[HelperRef]>,
     pub(crate) maps: Box<[Arc<MapRef>]>,
+    /// The arena that it uses.
+    pub(crate) arena: Option<ArenaSpace>,
     /// Loads from where nothing is read zero.
     pub(crate) probe_loads: bool,
     /// The slot of the function that `bpf_throw` calls, if the program names one.

@@ -67,7 +67,11 @@ fn new(call: &mut Call<'_>, it: u64, from: u64, words: u64, _: u64, _: u64) -> H
         return int(Errno::E2BIG);
     }
     // The memory may be anywhere: what cannot be read is an answer, no fault.
-    let Ok(bytes) = call.view().read_vec(from, u64::from(words) * 8) else { return int(Errno::EFAULT) };
+    let Ok(bytes) = call.view().read_vec(from, u64::from(words) * 8) else {
+        // The kernel refuses the user half of addresses before it looks, and tells so if there are several words.
+        let user = words > 1 && from >> 63 == 0;
+        return int(if user { Errno::ERANGE } else { Errno::EFAULT });
+    };
     if words == 1 {
         let word = call.load(from, Size::Dw)?;
         set(call, it, word, 64, u32::MAX)?;

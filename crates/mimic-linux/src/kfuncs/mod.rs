@@ -2,6 +2,7 @@
 //!
 //! Documentation/bpf/kfuncs.rst. A kfunc that is not here is a fault that names it, when it is called.
 
+mod arena;
 mod bits;
 mod cpumask;
 mod dynptr;
@@ -20,8 +21,23 @@ mod wq;
 use mimic_vm::Helper;
 
 /// The families. A name is in exactly one.
-const FAMILIES: &[&[Helper]] =
-    &[dynptr::ROWS, graph::ROWS, iter::ROWS, object::ROWS, section::ROWS, string::ROWS, task::ROWS, wq::ROWS];
+const FAMILIES: &[&[Helper]] = &[
+    arena::ROWS,
+    bits::ROWS,
+    cpumask::ROWS,
+    dynptr::ROWS,
+    graph::ROWS,
+    iter::ROWS,
+    lock::ROWS,
+    map::ROWS,
+    object::ROWS,
+    refused::ROWS,
+    section::ROWS,
+    stream::ROWS,
+    string::ROWS,
+    task::ROWS,
+    wq::ROWS,
+];
 
 /// The kfunc of this name.
 pub fn by_name(name: &str) -> Option<&'static Helper> {

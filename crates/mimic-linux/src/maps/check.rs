@@ -33,9 +33,9 @@ const FLAG_NAMES: &[&str] = &[
 /// Checks a map to be against its type's row, in the kernel's order where that decides the errno.
 pub(super) fn properties(spec: &MapSpec, row: &MapTypeSpec) -> Result<(), MapError> {
     let kind = row.kind;
-    if kind != MapType::BloomFilter && spec.map_extra != 0 {
+    if !matches!(kind, MapType::BloomFilter | MapType::Arena) && spec.map_extra != 0 {
         return invalid(format!(
-            "map_extra is {:#x}, but only Bloom filters have a use for it",
+            "map_extra is {:#x}, but only Bloom filters and arenas have a use for it",
             spec.map_extra
         ));
     }

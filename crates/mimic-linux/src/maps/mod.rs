@@ -4,6 +4,7 @@
 //! host memory, where no program reaches it. Memory of an element that was deleted is used again, never given back while the
 //! map lives: a program that still has its address sees old or new bytes, as in the kernel.
 
+mod arena;
 mod array;
 mod batch;
 mod bloom;
@@ -23,6 +24,7 @@ mod lpm;
 mod lru;
 mod lru_hash;
 mod map_of_maps;
+mod page_ranges;
 mod perf;
 mod pool;
 mod prog_array;
@@ -38,6 +40,7 @@ mod types;
 mod user_ringbuf;
 pub(crate) mod view;
 
+pub use arena::{ARENA_PAGES_MAX, Arena};
 pub use array::{Array, PercpuArray};
 pub use bloom::BloomFilter;
 pub use cgroup_array::CgroupArray;
@@ -166,6 +169,7 @@ fn create_in(maker: &Maker<'_>) -> Result<Arc<dyn Map>, MapError> {
         }
         MapType::CgroupStorage => CgroupStorage::create(maker, false),
         MapType::PercpuCgroupStorage => CgroupStorage::create(maker, true),
+        MapType::Arena => Arena::create(maker),
         MapType::ProgArray => ProgArray::create(maker),
         MapType::Ringbuf => Ringbuf::create(maker),
         MapType::UserRingbuf => UserRingbuf::create(maker),

@@ -238,7 +238,11 @@ pub const ROWS: &[MapTypeSpec] = &[
         .since(6, 9)
         .key(SizeRule::NONE)
         .value(SizeRule::NONE)
-        .support(Support::Refused("arenas are not there yet")),
+        .flags(BPF_F_MMAPABLE | BPF_F_SEGV_ON_FAULT | BPF_F_NO_USER_CONV)
+        .requires(BPF_F_MMAPABLE)
+        .support(Support::Partial(
+            "of the pages of arenas larger than 1 GiB only those of the first GiB can be had",
+        )),
     MapTypeSpec::new(MapType::InsnArray, "places in a program, by index")
         .since(6, 19)
         .key(SizeRule::WORD)
