@@ -22,7 +22,7 @@ mod task;
 
 pub(crate) use args::{cgroup_at, give, give_acquired, inode_at, socket_at, task_at};
 pub(crate) use fields::Fields;
-pub(crate) use refs::{check_released, release};
+pub(crate) use refs::{acquire, check_released, release};
 pub(crate) use registry::Objects;
 
 use crate::world::{Socket, Tables};

@@ -13,7 +13,7 @@ struct References(Vec<(ObjectKey, u32)>);
 const REFERENCES_MAX: usize = 4096;
 
 /// Notes that the running program got a reference.
-pub(super) fn acquire(call: &mut Call<'_>, key: ObjectKey) -> Result<(), Trap> {
+pub(crate) fn acquire(call: &mut Call<'_>, key: ObjectKey) -> Result<(), Trap> {
     let pc = call.pc();
     let held = &mut call.run_state::<References>().0;
     if held.len() >= REFERENCES_MAX {

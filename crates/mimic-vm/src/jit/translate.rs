@@ -242,7 +242,8 @@ impl<B: Backend> Translator<'_, B> {
     /// What an access is held against: none if only the table of objects can tell.
     fn check(&mut self, at: usize, base: u8, off: i32, size: Size, store: bool) -> Option<Check> {
         // Loads from nothing give zero in some programs: what is nothing is known to the table of objects only.
-        if self.mode.checks == Checks::Precise || self.program.probe_loads {
+        let arena = self.program.arena.is_some();
+        if self.mode.checks == Checks::Precise || self.program.probe_loads || arena {
             return Some(Check::Window(self.b.label()));
         }
         match (self.bases.as_ref().map_or(Fact::No, |bases| bases[at]), self.mode.ctx) {
