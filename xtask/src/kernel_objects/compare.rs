@@ -42,6 +42,9 @@ pub(crate) struct Comparison {
 /// Differences of a program that are shown.
 const SHOWN: usize = 4;
 
+/// Characters of a difference that are shown.
+const SHOWN_LEN: usize = 1200;
+
 /// What takes so long to load that random scenarios are not worth it.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -215,7 +218,7 @@ impl Comparison {
         }
         let shown = if problem.is_some() { 1 } else { SHOWN };
         for Difference { path, kernel, mimic } in open.iter().take(shown) {
-            let cut = |text: &str| text.chars().take(300).collect::<String>();
+            let cut = |text: &str| text.chars().take(SHOWN_LEN).collect::<String>();
             println!("{object} {path}:\n  kernel {}\n  mimic  {}", cut(kernel), cut(mimic));
         }
     }

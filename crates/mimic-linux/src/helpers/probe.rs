@@ -204,13 +204,23 @@ fn probe_read_kernel_str(call: &mut Call<'_>, to: u64, len: u64, from: u64, _: u
 fn read(call: &Call<'_>, to: u64, len: u64, from: u64, space: Space) -> HelperResult {
     let len = u64::from(len as u32);
     if len == 0 {
-        return Ok(0);
+        return read_nothing(call, from, space);
     }
     call.check(to, len, true)?;
     match bytes_at(call, from, len, space) {
         Some(bytes) => call.write(to, &bytes).map(|()| 0),
         None => refuse(call, to, len, space.errno(from)),
     }
+}
+
+/// No bytes can be read wherever there could be some: in the half that is asked for.
+fn read_nothing(call: &Call<'_>, from: u64, space: Space) -> HelperResult {
+    let errno = space.errno(from);
+    let beyond = match space {
+        Space::User => from >= KERNEL_START,
+        Space::Kernel | Space::Either => errno == Errno::ERANGE,
+    };
+    if beyond && bytes_at(call, from, 1, space).is_none() { Err(Trap::Errno(errno)) } else { Ok(0) }
 }
 
 /// Copies a string, cut to `len` bytes with its NUL; answers the bytes copied. What is behind the NUL stays.

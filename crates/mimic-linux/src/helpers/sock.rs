@@ -145,13 +145,9 @@ pub(super) const ROWS: &[Helper] = &[
             .since(5, 6)
             .support(NOTE),
     ),
-    Helper::listed(
-        HelperSpec::new(122, "get_netns_cookie")
-            .args(&[arg_or_null("ctx", ArgType::Ctx)])
-            .since(5, 7)
-            .support(Support::Refused(
-                "needs the network namespaces of the emulated world, which are not there yet",
-            )),
+    Helper::new(
+        HelperSpec::new(122, "get_netns_cookie").args(&[arg_or_null("ctx", ArgType::Ctx)]).since(5, 7),
+        get_netns_cookie,
     ),
     Helper::listed(
         HelperSpec::new(124, "sk_assign")
@@ -316,4 +312,9 @@ fn get_listener_sock(call: &mut Call<'_>, sk: u64, _: u64, _: u64, _: u64, _: u6
 fn sk_lookup(call: &mut Call<'_>, _: u64, tuple: u64, len: u64, _: u64, _: u64) -> HelperResult {
     call.check(tuple, u64::from(len as u32), false)?;
     Ok(0)
+}
+
+/// There is one namespace, in which everything is.
+fn get_netns_cookie(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    Ok(Linux::of(call).world().net.cookie)
 }
