@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use mimic_abi::isa::{self, Form, Imm64Kind};
 use mimic_abi::{Insn, RawInsn};
-use mimic_tests::conformance::{Case, parse_alu, parse_branches, parse_cases, parse_refused, run_code};
+use mimic_tests::conformance::{
+    Case, parse_alu, parse_branches, parse_cases, parse_refused, run_bytes, run_code,
+};
 
 #[test]
 fn every_case_gives_its_answer() {
@@ -27,6 +29,23 @@ fn what_is_no_instruction_is_refused() {
         let code = between_zero_and_exit(slot);
         assert!(run_code(code, &[]).is_err(), "{name}");
     }
+}
+
+/// As the plug-in gets them: what is wrong is found when the program is read, loaded or run.
+#[test]
+fn what_is_no_program_is_refused() {
+    let text = std::fs::read_to_string(folder().join("refuse_programs.table")).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#')).chain([" # nothing at all"]);
+    let mut count = 0;
+    for line in lines {
+        let (bytes, why) = line.split_once('#').unwrap();
+        let byte = |byte| u8::from_str_radix(byte, 16).unwrap();
+        let bytes: Vec<u8> = bytes.split_whitespace().map(byte).collect();
+        let result = run_bytes(&bytes, &[]);
+        assert!(result.is_err(), "{why}: {result:?}");
+        count += 1;
+    }
+    assert!(count > 30, "only {count} programs");
 }
 
 #[test]
@@ -138,7 +157,7 @@ fn cases() -> Vec<Case> {
         let parsed = match name.as_str() {
             "alu.table" => parse_alu(&text),
             "branch.table" => parse_branches(&text),
-            "refuse.table" => continue,
+            "refuse.table" | "refuse_programs.table" => continue,
             _ => parse_cases(&text),
         };
         let parsed = parsed.unwrap_or_else(|error| panic!("{name}: {error}"));
