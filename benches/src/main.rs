@@ -6,6 +6,7 @@ mod chart;
 mod engine;
 mod input;
 mod micro;
+mod mixes;
 mod options;
 mod program;
 mod report;

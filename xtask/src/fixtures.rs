@@ -12,7 +12,8 @@ use crate::Outcome;
 use crate::bench::PROGRAMS;
 use crate::host::{TempDir, in_parallel, output_of, root, system_includes, tool};
 
-const DIRS: &[&str] = &["examples", "tests/fixtures", "tests/fixtures/foreign", "crates/mimic/tests/data"];
+const DIRS: &[&str] =
+    &["benches/micro", "examples", "tests/fixtures", "tests/fixtures/foreign", "crates/mimic/tests/data"];
 const SOURCE_SUFFIX: &str = ".bpf.c";
 /// The version whose output is committed.
 const CLANG_MAJOR: &str = "19";

@@ -10,6 +10,10 @@ mod wasmi;
 #[cfg(feature = "peers")]
 mod wasmtime;
 
+pub(crate) use mimic::link;
+#[cfg(feature = "peers")]
+pub(crate) use rbpf::task as rbpf_task;
+
 use crate::options::Options;
 use crate::program::Program;
 use std::hint::black_box;

@@ -5,9 +5,13 @@
 use super::{Engine, Function, on_inputs};
 use crate::options::Options;
 use crate::program::Program;
-use mimic::abi::ByteOrder;
+use mimic::abi::asm::assemble;
+use mimic::abi::{ByteOrder, RawInsn};
 use rbpf::EbpfVmRaw;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What inputs begin at multiples of, in bytes.
+const UNIT: usize = 64;
 
 #[derive(Clone, Copy, PartialEq)]
 enum How {
@@ -19,7 +23,8 @@ enum How {
 struct Rbpf {
     vm: EbpfVmRaw<'static>,
     how: How,
-    memory: Vec<u8>,
+    /// For each 64 bytes of the program's memory, the input that begins there, after its length.
+    inputs: Vec<Vec<u8>>,
 }
 
 /// The interpreter.
@@ -39,7 +44,11 @@ pub(crate) fn cranelift(program: &Program, _options: &Options) -> Result<Box<dyn
 
 fn load(program: &Program, how: How) -> Result<Box<dyn Engine>, String> {
     let (_, _, linked) = super::mimic::link(program.object)?;
-    let code: Vec<u8> = linked.code.iter().flat_map(|slot| slot.to_bytes(ByteOrder::Little)).collect();
+    // It sets r1 only, so the length lies before the bytes.
+    let mut code =
+        assemble("r2 = *(u64 *)(r1 + 0); r1 += 8", &()).map_err(|error| format!("{error:?}"))?.slots;
+    code.extend(linked.code);
+    let code: Vec<u8> = code.iter().flat_map(|slot| slot.to_bytes(ByteOrder::Little)).collect();
     // The machine borrows its program, and both live as long as this process.
     let code: &'static [u8] = code.leak();
     let mut vm = EbpfVmRaw::new(Some(code)).map_err(|error| error.to_string())?;
@@ -50,7 +59,22 @@ fn load(program: &Program, how: How) -> Result<Box<dyn Engine>, String> {
         How::Cranelift => vm.cranelift_compile(),
     });
     compiled.ok_or("its compiler panics")?.map_err(|error| error.to_string())?;
-    Ok(on_inputs(Rbpf { vm, how, memory: program.memory.clone() }, program))
+    let mut inputs = vec![Vec::new(); program.memory.len().div_ceil(UNIT)];
+    for &(off, len) in &program.inputs {
+        let bytes = &program.memory[off as usize..][..len as usize];
+        inputs[off as usize / UNIT] = [&u64::from(len).to_le_bytes(), bytes].concat();
+    }
+    Ok(on_inputs(Rbpf { vm, how, inputs }, program))
+}
+
+/// Its interpreter on a program of bare instructions, for the mixes.
+pub(crate) fn task(code: &[RawInsn], packet: &[u8]) -> Result<Box<dyn FnMut()>, String> {
+    let code: Vec<u8> = code.iter().flat_map(|slot| slot.to_bytes(ByteOrder::Little)).collect();
+    let vm = EbpfVmRaw::new(Some(code.leak())).map_err(|error| error.to_string())?;
+    let mut packet = packet.to_vec();
+    Ok(Box::new(move || {
+        std::hint::black_box(vm.execute_program(&mut packet).expect("it runs"));
+    }))
 }
 
 /// Runs `what`; none if it panicked, which is not shown.
@@ -64,8 +88,8 @@ fn quietly<T>(what: impl FnOnce() -> T) -> Option<T> {
 
 impl Function for Rbpf {
     #[inline(always)]
-    fn call(&mut self, off: u32, len: u32) -> Result<u64, String> {
-        let input = &mut self.memory[off as usize..][..len as usize];
+    fn call(&mut self, off: u32, _len: u32) -> Result<u64, String> {
+        let input = &mut self.inputs[off as usize / UNIT][..];
         let result = match self.how {
             How::Interp => self.vm.execute_program(input),
             // SAFETY: compiled from a program that stays within the bytes it is given, as its results with other engines show.
