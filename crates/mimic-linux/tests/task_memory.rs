@@ -6,6 +6,7 @@ use common::{assemble_with_kfuncs, linux, try_run, vm_in};
 use mimic_abi::asm::assemble;
 use mimic_abi::btf::{Btf, BtfBuilder, Field, IntEncoding};
 use mimic_abi::{ByteOrder, MapType};
+use mimic_linux::progs::{Branch, Counter, PerfEventContext};
 use mimic_linux::{Effect, File, Ksym, Task, UserArea, World};
 use mimic_object::{MapSpec, Program, Ref, RefTarget};
 use mimic_vm::{MapRef, RawContext, Vm};
@@ -249,4 +250,92 @@ fn registers_and_areas_are_kernel_objects() {
     assert_eq!(find(TEXT + 0x1800, 0, "r0 = *(u64 *)(r10 - 8)") as u64, TEXT + 0x1000);
     assert_eq!(find(TEXT - 1, 0, ""), -2);
     assert_eq!(find(TEXT, 1, ""), -22);
+}
+
+/// Offsets as in `registers_and_areas_are_kernel_objects`.
+#[test]
+fn open_coded_iterators_go_over_tasks_and_areas() {
+    let vm = vm_in(world());
+    let mut btf = BtfBuilder::new();
+    let long = btf.int("long", 8, IntEncoding::default());
+    btf.structure("task_struct", 8, [Field::new("pid", long, 0)]);
+    btf.structure("vm_area_struct", 16, [Field::new("vm_start", long, 0), Field::new("vm_end", long, 64)]);
+    let btf = btf.to_bytes(ByteOrder::Little).expect("small");
+    linux(&vm).offer_btf(&Arc::new(Btf::parse(btf).expect("well-formed")));
+    // The sum of the first words of all objects, each times ten of what came before.
+    let sum = |kind: &str, second: &str, third: u64, cpu: u32| {
+        let text = format!(
+            "call 158
+            r6 = r0
+            r7 = 0
+            r1 = r10
+            r1 += -24
+            r2 = {second}
+            lddw r3, {third}
+            call bpf_iter_{kind}_new
+            r8 = r0
+            next:
+            r1 = r10
+            r1 += -24
+            call bpf_iter_{kind}_next
+            if r0 == 0 goto done
+            r1 = *(u64 *)(r0 + 0)
+            r7 *= 10
+            r7 += r1
+            goto next
+            done:
+            r1 = r10
+            r1 += -24
+            call bpf_iter_{kind}_destroy
+            r0 = r7
+            if r8 == 0 goto out
+            r0 = r8
+            out:
+            exit"
+        );
+        run(&vm, cpu, &text)
+    };
+    assert_eq!(sum("task", "0", 0, 0), 25);
+    assert_eq!(sum("task", "0", 1, 0), 256);
+    assert_eq!(sum("task", "r6", 2, 1), 6);
+    assert_eq!(sum("task", "0", 2, 0), -22);
+    assert_eq!(sum("task", "0", 3, 0), -22);
+    let start = TEXT as i64;
+    assert_eq!(sum("task_vma", "r6", TEXT + 0x1fff, 0), (start + 0x1000) * 10 + start + 0x2000);
+    assert_eq!(sum("task_vma", "r6", 0, 2), -2);
+}
+
+#[test]
+fn counters_and_branches_of_a_perf_event() {
+    let branches = vec![Branch { from: 1, to: 2, flags: 3 }, Branch { from: 4, to: 5, flags: 6 }];
+    let vm = vm_in(World { branches: branches.clone(), ..World::default() });
+    let run = |text: &str, branches: Option<Vec<Branch>>| {
+        let code = assemble(text, &()).unwrap_or_else(|errors| panic!("{text}: {errors:?}")).slots;
+        let program = vm.add(Program::from_code("test", code, ByteOrder::Little), &[]);
+        let program = program.unwrap_or_else(|error| panic!("{error}"));
+        let mut context = PerfEventContext { sample_period: 0x1122, addr: 9, branches, ..Default::default() };
+        context.regs[16] = 0x8100;
+        context.counter = Counter { counter: 10, enabled_ns: 20, running_ns: 30 };
+        let mut process = vm.process(&program, 0).expect("memory");
+        process.run(&mut context).unwrap_or_else(|error| panic!("{text}: {error}")).r0 as i64
+    };
+    assert_eq!(run("r0 = *(u64 *)(r1 + 128); exit", None), 0x8100);
+    assert_eq!(run("r0 = *(u8 *)(r1 + 168); r2 = *(u64 *)(r1 + 176); r0 += r2; exit", None), 0x22 + 9);
+    let value = |size: u32, last: &str| {
+        run(&format!("r2 = r10\nr2 += -24\nr3 = {size}\ncall 56\n{last}\nexit"), None)
+    };
+    assert_eq!((value(24, ""), value(24, "r0 = *(u64 *)(r10 - 8)"), value(16, "")), (0, 30, -22));
+    let records = |buf: &str, size: u32, flags: u32, branches: Option<&Vec<Branch>>| {
+        let text = format!("r2 = {buf}\nr2 += -48\nr3 = {size}\nr4 = {flags}\ncall 119\nexit");
+        run(&text, branches.cloned())
+    };
+    let some = Some(&branches);
+    assert_eq!(records("r10", 48, 0, some), 48);
+    assert_eq!(records("r10", 24, 0, some), 24);
+    assert_eq!(
+        (records("r10", 40, 0, some), records("r10", 48, 2, some), records("r10", 48, 0, None)),
+        (-22, -22, -2)
+    );
+    assert_eq!(records("48", 0, 1, some), 48);
+    assert_eq!(run("r1 = r10; r1 += -48; r2 = 48; r3 = 0; call 176; r0 = *(u64 *)(r10 - 8); exit", None), 6);
 }

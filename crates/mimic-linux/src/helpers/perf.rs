@@ -4,16 +4,17 @@ use super::map::with_bytes;
 use super::row::{READ, WRITE};
 use crate::maps::{LinuxMap, PerfEventArray};
 use crate::net;
-use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, ProgType, Support, arg};
+use crate::progs::Counter;
+use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, ProgType, Size, Support, arg};
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
 pub(super) const ROWS: &[Helper] = &[
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(22, "perf_event_read")
             .args(&[arg("map", ArgType::ConstMapPtr), arg("flags", ArgType::Anything)])
             .flags(HelperFlags::GPL_ONLY)
-            .since(4, 3)
-            .support(NO_COUNTERS),
+            .since(4, 3),
+        perf_event_read,
     ),
     Helper::new(
         HelperSpec::new(25, "perf_event_output")
@@ -28,7 +29,7 @@ pub(super) const ROWS: &[Helper] = &[
             .since(4, 4),
         perf_event_output,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(55, "perf_event_read_value")
             .args(&[
                 arg("map", ArgType::ConstMapPtr),
@@ -37,8 +38,8 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("buf_size", ArgType::Size),
             ])
             .flags(HelperFlags::GPL_ONLY)
-            .since(4, 15)
-            .support(NO_COUNTERS),
+            .since(4, 15),
+        perf_event_read_value,
     ),
     Helper::listed(
         HelperSpec::new(111, "skb_output")
@@ -71,7 +72,6 @@ pub(super) const ROWS: &[Helper] = &[
 const TRACING: Support =
     Support::Refused("needs tracing programs on functions that take packets, which are not there yet");
 
-const NO_COUNTERS: Support = Support::Refused("there are no hardware or software counters to read");
 /// `BPF_F_CTXLEN_MASK`: how much of the packet is to follow the data, in bytes.
 const CTX_LEN_MASK: u64 = 0xf_ffff << 32;
 /// `BPF_F_INDEX_MASK`.
@@ -128,4 +128,50 @@ fn packet_bytes(call: &mut Call<'_>, len: u64) -> Result<Vec<u8>, Trap> {
     let mut bytes = vec![0; len as usize];
     packet.read(0, &mut bytes);
     Ok(bytes)
+}
+
+fn perf_event_read(call: &mut Call<'_>, map: u64, flags: u64, _: u64, _: u64, _: u64) -> HelperResult {
+    let array = call.map_as::<LinuxMap<PerfEventArray>>(map)?.ops();
+    Ok(array.read(call.cpu(), flags)?.counter)
+}
+
+/// Writes the counter, or zeros and answers an errno.
+fn perf_event_read_value(
+    call: &mut Call<'_>,
+    map: u64,
+    flags: u64,
+    buf: u64,
+    size: u64,
+    _: u64,
+) -> HelperResult {
+    let array = call.map_as::<LinuxMap<PerfEventArray>>(map)?.ops();
+    let counter = if u64::from(size as u32) == Counter::LEN {
+        array.read(call.cpu(), flags)
+    } else {
+        Err(Errno::EINVAL)
+    };
+    write_counter(call, buf, size, counter)
+}
+
+/// Writes a `struct bpf_perf_event_value`; zeros if there is none.
+pub(super) fn write_counter(
+    call: &Call<'_>,
+    buf: u64,
+    size: u64,
+    counter: Result<Counter, Errno>,
+) -> HelperResult {
+    let size = u64::from(size as u32);
+    call.check(buf, size, true)?;
+    match counter {
+        Ok(counter) => {
+            for (at, word) in counter.words().into_iter().enumerate() {
+                call.store(buf.wrapping_add(8 * at as u64), Size::Dw, word)?;
+            }
+            Ok(0)
+        }
+        Err(errno) => {
+            call.write(buf, &vec![0; size as usize])?;
+            Err(errno.into())
+        }
+    }
 }

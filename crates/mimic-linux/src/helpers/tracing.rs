@@ -1,23 +1,22 @@
 //! What tracing programs ask of the place they are attached to.
 
+use super::perf::write_counter;
 use super::row::WRITE;
 use crate::Linux;
 use crate::effects::{Effect, note};
-use crate::progs::TracingContext;
+use crate::progs::{Branch, Counter, PerfEventContext, TracingContext};
 use mimic_abi::{
     ArgType, Errno, HelperFlags, HelperSpec, MemAccess, MemLen, Size, Support, arg, arg_or_null,
 };
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
 pub(super) const ROWS: &[Helper] = &[
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(56, "perf_prog_read_value")
             .args(&[arg("ctx", ArgType::Ctx), arg("buf", WRITE), arg("buf_size", ArgType::Size)])
             .flags(HelperFlags::GPL_ONLY)
-            .since(4, 15)
-            .support(Support::Refused(
-                "needs perf_event programs and their counters, which are not there yet",
-            )),
+            .since(4, 15),
+        perf_prog_read_value,
     ),
     Helper::new(
         HelperSpec::new(58, "override_return")
@@ -26,7 +25,7 @@ pub(super) const ROWS: &[Helper] = &[
             .since(4, 16),
         override_return,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(119, "read_branch_records")
             .args(&[
                 arg("ctx", ArgType::Ctx),
@@ -35,8 +34,8 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("flags", ArgType::Anything),
             ])
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 7)
-            .support(NOTE_3),
+            .since(5, 7),
+        read_branch_records,
     ),
     Helper::listed(
         HelperSpec::new(147, "d_path")
@@ -55,12 +54,12 @@ pub(super) const ROWS: &[Helper] = &[
         HelperSpec::new(174, "get_attach_cookie").args(&[arg("ctx", ArgType::Ctx)]).since(5, 15),
         get_attach_cookie,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(176, "get_branch_snapshot")
             .args(&[arg("entries", WRITE), arg("size", ArgType::SizeOrZero)])
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 16)
-            .support(NOTE_3),
+            .since(5, 16),
+        get_branch_snapshot,
     ),
     Helper::new(
         HelperSpec::new(183, "get_func_arg")
@@ -83,8 +82,6 @@ pub(super) const ROWS: &[Helper] = &[
         get_func_arg_cnt,
     ),
 ];
-
-const NOTE_3: Support = Support::Refused("needs the branch records of a CPU: only from a captured context");
 
 fn get_func_ip(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     Ok(Linux::of(call).attach().func_ip)
@@ -125,4 +122,60 @@ fn traced<'a>(call: &'a mut Call<'_>) -> Result<&'a TracingContext, Trap> {
 /// What the probed function is to return is noted.
 fn override_return(call: &mut Call<'_>, _: u64, rc: u64, _: u64, _: u64, _: u64) -> HelperResult {
     note(call, Effect::OverrideReturn(rc)).map(|()| 0)
+}
+
+/// The counter of the event that overflowed.
+fn perf_prog_read_value(call: &mut Call<'_>, _: u64, buf: u64, size: u64, _: u64, _: u64) -> HelperResult {
+    let counter = perf_event(call)?.counter;
+    let counter = if u64::from(size as u32) == Counter::LEN { Ok(counter) } else { Err(Errno::EINVAL) };
+    write_counter(call, buf, size, counter)
+}
+
+/// Copies the sampled branches, or tells how many bytes they take.
+fn read_branch_records(call: &mut Call<'_>, _: u64, buf: u64, size: u64, flags: u64, _: u64) -> HelperResult {
+    const GET_SIZE: u64 = 1;
+    let size = u64::from(size as u32);
+    if flags & !GET_SIZE != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let branches = perf_event(call)?.branches.clone().ok_or(Errno::ENOENT)?;
+    if flags & GET_SIZE != 0 {
+        return Ok(branches.len() as u64 * Branch::LEN);
+    }
+    if buf == 0 || !size.is_multiple_of(Branch::LEN) {
+        return Err(Errno::EINVAL.into());
+    }
+    write_branches(call, buf, size, &branches)
+}
+
+/// What the CPU has recorded last, as the world says. `ENOENT` if that is nothing.
+fn get_branch_snapshot(call: &mut Call<'_>, buf: u64, size: u64, flags: u64, _: u64, _: u64) -> HelperResult {
+    let size = u64::from(size as u32);
+    call.check(buf, size, true)?;
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let branches = &Linux::of(call).world().branches;
+    match write_branches(call, buf, size, branches)? {
+        0 => Err(Errno::ENOENT.into()),
+        len => Ok(len),
+    }
+}
+
+/// Writes as many branches as there is room for; answers the bytes.
+fn write_branches(call: &Call<'_>, buf: u64, size: u64, branches: &[Branch]) -> HelperResult {
+    let count = branches.len().min((size / Branch::LEN) as usize);
+    let words = branches[..count].iter().flat_map(|branch| branch.words());
+    for (at, word) in words.enumerate() {
+        call.store(buf.wrapping_add(8 * at as u64), Size::Dw, word)?;
+    }
+    Ok(count as u64 * Branch::LEN)
+}
+
+/// The event that overflowed.
+fn perf_event<'a>(call: &'a mut Call<'_>) -> Result<&'a PerfEventContext, Trap> {
+    if call.context::<PerfEventContext>().is_none() {
+        return Err(call.unsupported("needs the event that overflowed: give a perf event's context"));
+    }
+    Ok(call.context::<PerfEventContext>().expect("it was there"))
 }

@@ -11,6 +11,7 @@ mod iter;
 pub(crate) mod lock;
 mod map;
 mod object;
+mod object_iter;
 mod refused;
 mod section;
 mod stream;
@@ -31,6 +32,7 @@ const FAMILIES: &[&[Helper]] = &[
     lock::ROWS,
     map::ROWS,
     object::ROWS,
+    object_iter::ROWS,
     refused::ROWS,
     section::ROWS,
     stream::ROWS,

@@ -5,6 +5,7 @@
 
 use super::front::{LinuxMap, Ops};
 use super::{Maker, next_index, no_descriptor, word};
+use crate::progs::Counter;
 use mimic_abi::{ByteOrder, Errno};
 use mimic_vm::{Map, MapError};
 use std::collections::VecDeque;
@@ -29,6 +30,8 @@ pub struct PerfSample {
 
 struct Buffer {
     cpu: u32,
+    /// The counter, if it is an event that counts; such take no samples of programs.
+    counter: Option<Counter>,
     bytes: u64,
     bytes_max: u64,
     samples: VecDeque<PerfSample>,
@@ -62,8 +65,30 @@ impl PerfEventArray {
     /// beyond the map.
     pub fn open(&self, index: u32, cpu: u32, bytes_max: u64) -> Result<(), Errno> {
         let mut slot = self.slot(index).ok_or(Errno::E2BIG)?;
-        *slot = Some(Buffer { cpu, bytes: 0, bytes_max, samples: VecDeque::new(), lost: 0 });
+        *slot = Some(Buffer { cpu, counter: None, bytes: 0, bytes_max, samples: VecDeque::new(), lost: 0 });
         Ok(())
+    }
+
+    /// Puts an event of `cpu` that counts into slot `index`, or what it has counted since. `E2BIG` beyond the map.
+    pub fn set_counter(&self, index: u32, cpu: u32, counter: Counter) -> Result<(), Errno> {
+        let mut slot = self.slot(index).ok_or(Errno::E2BIG)?;
+        let samples = VecDeque::new();
+        *slot = Some(Buffer { cpu, counter: Some(counter), bytes: 0, bytes_max: 0, samples, lost: 0 });
+        Ok(())
+    }
+
+    /// `bpf_perf_event_read` by a program on `cpu`. An event for samples has counted nothing.
+    pub(crate) fn read(&self, cpu: u32, flags: u64) -> Result<Counter, Errno> {
+        if flags & !INDEX_MASK != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let index = if flags == INDEX_MASK { cpu } else { flags as u32 };
+        let slot = self.slot(index).ok_or(Errno::E2BIG)?;
+        let event = slot.as_ref().ok_or(Errno::ENOENT)?;
+        if event.cpu != cpu {
+            return Err(Errno::EINVAL);
+        }
+        Ok(event.counter.unwrap_or_default())
     }
 
     /// Opens a buffer for each CPU that the map has a slot for, as loaders do; those that are open stay as they are.
@@ -107,6 +132,9 @@ impl PerfEventArray {
         let index = if u64::from(index) == INDEX_MASK { cpu } else { index };
         let mut slot = self.slot(index).ok_or(Errno::E2BIG)?;
         let buffer = slot.as_mut().ok_or(Errno::ENOENT)?;
+        if buffer.counter.is_some() {
+            return Err(Errno::EINVAL);
+        }
         if buffer.cpu != cpu {
             return Err(Errno::EOPNOTSUPP);
         }

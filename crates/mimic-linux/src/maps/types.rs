@@ -34,9 +34,8 @@ const NO_SOCKETS: Support =
 const EMPTY: Support = Support::Partial(
     "it stays empty: no socket of the world can be put in yet, and nothing be redirected to one",
 );
-const NO_EVENTS: Support = Support::Partial(
-    "buffers are opened by whoever makes the map, not by perf_event_open(2); hardware counters are not there",
-);
+const NO_EVENTS: Support =
+    Support::Partial("buffers and counters are put in by whoever makes the map, not by perf_event_open(2)");
 
 /// All types, by rising number.
 pub const ROWS: &[MapTypeSpec] = &[

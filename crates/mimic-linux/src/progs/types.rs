@@ -1,6 +1,6 @@
 //! The table of program types, one row each.
 
-use super::layout;
+use super::{layout, perf_event};
 use mimic_abi::{AttachType, Packet, ProgType, ProgTypeSpec, Returns, Support};
 
 /// What XDP programs return, `enum xdp_action`.
@@ -29,6 +29,7 @@ const CGROUP_CODES: &[(i32, &str)] = &[(0, "deny"), (1, "allow")];
 const SK_ACTIONS: &[(i32, &str)] = &[(0, "SK_DROP"), (1, "SK_PASS")];
 const NF_VERDICTS: &[(i32, &str)] = &[(0, "NF_DROP"), (1, "NF_ACCEPT")];
 
+const STATED: Support = Support::Partial("the arguments of one call are stated; nothing calls it by itself");
 const RAW: Support = Support::Partial("runs on a raw context: bytes and arguments that you give");
 
 /// Every program type that loads, by rising number.
@@ -76,7 +77,8 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
     ProgTypeSpec::new(ProgType::PerfEvent, "the registers when a perf event overflows")
         .attach(&[AttachType::PerfEvent])
         .since(4, 9)
-        .support(RAW),
+        .context(perf_event::LAYOUT)
+        .support(Support::Partial("the registers of x86-64")),
     ProgTypeSpec::new(ProgType::CgroupSkb, "packets of a cgroup's sockets")
         .attach(&[AttachType::CgroupInetIngress, AttachType::CgroupInetEgress])
         .context(layout::SK_BUFF_CGROUP)
@@ -164,7 +166,7 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .packet(Packet::Read)
         .returns(Returns::Verdict(LWT_CODES))
         .since(4, 18),
-    ProgTypeSpec::new(ProgType::LircMode2, "infrared pulses").attach(&[AttachType::LircMode2]).since(4, 18).support(RAW),
+    ProgTypeSpec::new(ProgType::LircMode2, "infrared pulses").attach(&[AttachType::LircMode2]).since(4, 18),
     ProgTypeSpec::new(ProgType::SkReuseport, "which socket of a group receives a packet")
         .attach(&[AttachType::SkReuseportSelect, AttachType::SkReuseportSelectOrMigrate])
         .returns(Returns::Verdict(SK_ACTIONS))
@@ -201,15 +203,15 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         ])
         .test_run()
         .since(5, 5)
-        .support(RAW),
-    ProgTypeSpec::new(ProgType::StructOps, "an operation of a kernel subsystem").test_run().since(5, 6).support(RAW),
+        .support(Support::Partial("the traced function is not called: arguments and return value are stated")),
+    ProgTypeSpec::new(ProgType::StructOps, "an operation of a kernel subsystem").test_run().since(5, 6).support(STATED),
     ProgTypeSpec::new(ProgType::Ext, "another program's function, replaced").since(5, 6).support(Support::Refused(
         "a replacement has no context of its own: load the program that it extends with the function replaced",
     )),
     ProgTypeSpec::new(ProgType::Lsm, "a security hook")
         .attach(&[AttachType::LsmMac, AttachType::LsmCgroup])
         .since(5, 7)
-        .support(RAW),
+        .support(STATED),
     ProgTypeSpec::new(ProgType::SkLookup, "which socket receives a packet or connection")
         .attach(&[AttachType::SkLookup])
         .context(layout::SK_LOOKUP)

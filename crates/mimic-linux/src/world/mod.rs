@@ -66,6 +66,8 @@ pub struct World {
     pub ksyms: Vec<Ksym>,
     /// The kernel's per-CPU variables: the bytes of each CPU, by name. CPUs beyond the list have zeros.
     pub percpu: BTreeMap<String, Vec<Vec<u8>>>,
+    /// The branches that a CPU has recorded last, the newest first: what `bpf_get_branch_snapshot` copies.
+    pub branches: Vec<crate::progs::Branch>,
     /// How the program was attached.
     pub attach: Attach,
     /// How much trace output is kept.
