@@ -15,6 +15,7 @@ const TARGETS: &[(&str, &[&str])] = &[
     ("ctx_json", &["json"]),
     ("decode", &["case", "s"]),
     ("interp", &[]),
+    ("jit", &[]),
     ("pcap", &["pcap", "pcapng"]),
 ];
 

@@ -220,6 +220,27 @@ fn what_the_host_stops_is_a_fault_of_the_guest() {
     }
 }
 
+#[test]
+fn programs_that_run_often_are_compiled_and_go_on_the_same() {
+    let code = assemble("r0 = *(u8 *)(r1 + 3); r0 += r2; exit", &()).expect("it is").slots;
+    let vm = Vm::builder(Small).engine(Engine::Auto).build().expect("address space");
+    let program = vm.add(Program::from_code("test", code, ByteOrder::Little), &[]).expect("it loads");
+    let mut process = vm.process(&program, 0).expect("memory");
+    let mut context = RawContext::with_len([1, 2, 3, 4]);
+    let first = process.run(&mut context).expect("it runs");
+    for _ in 0..1000 {
+        assert_eq!(process.run(&mut context).expect("it runs"), first);
+    }
+    // Contexts elsewhere, of other lengths, and none.
+    let mut longer = RawContext::with_len(vec![9; 100_000]);
+    assert_eq!(process.run(&mut longer).expect("it runs").r0, 100_009);
+    assert!(process.run(&mut RawContext::default()).is_err());
+    assert_eq!(process.run(&mut context).expect("it runs"), first);
+    // A probe is the interpreter's, whatever ran before.
+    process.start(Box::new(context)).expect("it starts");
+    assert!(matches!(process.step(), mimic_vm::Step::Running));
+}
+
 const DIES: &str = "MIMIC_TEST_DIES";
 
 /// Run by `other_faults_of_the_host_go_where_they_went` in a process of its own.
