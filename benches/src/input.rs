@@ -39,7 +39,7 @@ pub(crate) fn packets() -> Input {
 
 fn packet(index: u32, state: &mut u64) -> Vec<u8> {
     let mut packet: Vec<u8> = (0..12).map(|_| next(state) as u8).collect();
-    if index % 5 == 0 {
+    if index.is_multiple_of(5) {
         packet.extend([0x81, 0, 0, index as u8]);
     }
     let proto = if index.is_multiple_of(3) { 17 } else { 6 };

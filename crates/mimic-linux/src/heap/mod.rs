@@ -65,7 +65,7 @@ impl ObjectType {
         if !matches!(ty.kind, Kind::Struct(_)) {
             return None;
         }
-        let len = u32::try_from(btf.size_of(ty.id)?).ok().filter(|len| (1..=OBJECT_LEN_MAX).contains(len))?;
+        let len = btf.size_of(ty.id).filter(|len| (1..=OBJECT_LEN_MAX).contains(len))?;
         let inside =
             |field: &MapField| field.off.is_multiple_of(4) && field.off.saturating_add(field.len) <= len;
         let fields: Box<[MapField]> =
