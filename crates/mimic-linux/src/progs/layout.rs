@@ -193,6 +193,35 @@ pub const TCP_SOCK: CtxLayout = CtxLayout {
     ],
 };
 
+const X86_64_REGS: [&str; 21] = [
+    "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
+    "orig_ax", "ip", "cs", "flags", "sp", "ss",
+];
+const ARM64_REGS: [&str; 34] = [
+    "regs[0]", "regs[1]", "regs[2]", "regs[3]", "regs[4]", "regs[5]", "regs[6]", "regs[7]", "regs[8]",
+    "regs[9]", "regs[10]", "regs[11]", "regs[12]", "regs[13]", "regs[14]", "regs[15]", "regs[16]",
+    "regs[17]", "regs[18]", "regs[19]", "regs[20]", "regs[21]", "regs[22]", "regs[23]", "regs[24]",
+    "regs[25]", "regs[26]", "regs[27]", "regs[28]", "regs[29]", "regs[30]", "sp", "pc", "pstate",
+];
+
+/// `pt_regs` of x86-64, as probes see it.
+pub const PT_REGS_X86_64: CtxLayout =
+    CtxLayout { name: "pt_regs", size: 8 * X86_64_REGS.len() as u32, fields: &registers(X86_64_REGS) };
+/// `user_pt_regs` of 64-bit Arm, as probes see it.
+pub const PT_REGS_ARM64: CtxLayout =
+    CtxLayout { name: "user_pt_regs", size: 8 * ARM64_REGS.len() as u32, fields: &registers(ARM64_REGS) };
+
+/// 64-bit registers in a row, which can be read in aligned parts.
+const fn registers<const N: usize>(names: [&'static str; N]) -> [CtxField; N] {
+    let mut fields = [field("", 0, 0, CtxAccess::None); N];
+    let mut at = 0;
+    while at < N {
+        fields[at] = field(names[at], 8 * at as u32, 8, R);
+        at += 1;
+    }
+    fields
+}
+
 const fn field(name: &'static str, off: u32, size: u32, access: CtxAccess) -> CtxField {
     CtxField { name, off, size, access }
 }

@@ -5,12 +5,14 @@ pub mod layout;
 mod flow_keys;
 mod iter;
 mod iter_target;
+mod kprobe;
 mod packet_load;
 mod perf_event;
 mod raw;
 mod seq_file;
 mod skb;
 mod test_run;
+mod tracepoint;
 mod tracing;
 mod types;
 mod xdp;
@@ -18,6 +20,7 @@ mod xdp;
 pub use flow_keys::{FLOW_KEYS_LEN, FlowKeys};
 pub use iter::{ITER_TEXT_MAX, IterContext, IterOut, read_iter};
 pub use iter_target::{CgroupOrder, IterError, IterLink, run_iter};
+pub use kprobe::{Arch, KprobeContext};
 pub use packet_load::packet_load;
 pub use perf_event::{Branch, Counter, PerfEventContext};
 pub use raw::RawTracepointContext;
@@ -27,6 +30,7 @@ pub use test_run::{
     BPF_F_TEST_RUN_ON_CPU, BPF_F_TEST_SKB_CHECKSUM_COMPLETE, BPF_F_TEST_XDP_LIVE_FRAMES, TestRun,
     TestRunError, TestRunOut, test_run,
 };
+pub use tracepoint::{TracepointContext, TracepointField, TracepointFormat};
 pub use tracing::{Arg, TracePoint, TracingContext};
 pub use types::{CGROUP_SKB_CODES, LWT_CODES, PROG_TYPES, TC_ACTIONS, XDP_ACTIONS, spec};
 pub use xdp::{Xdp, XdpContext};

@@ -32,6 +32,11 @@ const NF_VERDICTS: &[(i32, &str)] = &[(0, "NF_DROP"), (1, "NF_ACCEPT")];
 const STATED: Support = Support::Partial("the arguments of one call are stated; nothing calls it by itself");
 const RAW: Support = Support::Partial("runs on a raw context: bytes and arguments that you give");
 
+const PROBES: Support = Support::Partial(
+    "registers of x86-64 or arm64 are stated by who runs it, and only read; nothing is probed",
+);
+const RECORDS: Support = Support::Partial("the record is stated by who runs it, in the format of tracefs");
+
 /// Every program type that loads, by rising number.
 pub static PROG_TYPES: &[ProgTypeSpec] = &[
     ProgTypeSpec::new(ProgType::SocketFilter, "what a socket receives: how much of a packet to keep")
@@ -46,7 +51,8 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
             AttachType::TraceUprobeSession,
         ])
         .since(4, 1)
-        .support(RAW),
+        .context(layout::PT_REGS_X86_64)
+        .support(PROBES),
     ProgTypeSpec::new(ProgType::SchedCls, "tc classifier: packets that enter or leave a device")
         .attach(&[
             AttachType::TcxIngress,
@@ -65,7 +71,7 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .returns(Returns::Verdict(TC_ACTIONS))
         .test_run()
         .since(4, 1),
-    ProgTypeSpec::new(ProgType::Tracepoint, "the record of a tracepoint").since(4, 7).support(RAW),
+    ProgTypeSpec::new(ProgType::Tracepoint, "the record of a tracepoint").since(4, 7).support(RECORDS),
     ProgTypeSpec::new(ProgType::Xdp, "packets as the driver receives them")
         .attach(&[AttachType::Xdp, AttachType::XdpDevmap, AttachType::XdpCpumap])
         .context(layout::XDP_MD)
