@@ -251,8 +251,7 @@ impl<'a> Call<'a> {
 
     /// Says that objects were made, moved, shrunk or freed: the process forgets what it knows of bounds.
     pub fn memory_changed(&mut self) {
-        self.state.forget_windows();
-        self.state.view.refresh();
+        self.state.memory_changed();
     }
 
     /// The function that a callback argument names.

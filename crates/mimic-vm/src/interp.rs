@@ -333,9 +333,7 @@ impl Machine<'_> {
     #[inline]
     pub(crate) fn catch_up(&mut self) {
         let process = &mut *self.process;
-        if process.state.view.refresh() {
-            process.state.forget_windows();
-        }
+        process.state.refresh();
         if process.maps.version != process.vm.maps_version() {
             process.maps = process.vm.maps();
         }
@@ -561,6 +559,13 @@ impl State {
     #[cold]
     #[inline(never)]
     fn load_slow(&mut self, base: u8, addr: u64, size: Size) -> Result<u64, Box<AccessError>> {
+        if self.fields.as_ref().is_some_and(|fields| fields.allows_at(addr, size.bytes() as u32, false)) {
+            return Ok(self.view.memory().load_at(addr as u32, size));
+        }
+        if let Some(window) = self.recent.find(|window| window.reads(addr, size)).copied() {
+            self.set_window(base, window);
+            return Ok(self.view.memory().load_at(addr as u32, size));
+        }
         let value = match self.view.load(addr, size) {
             Ok(value) => value,
             Err(_) if self.is_no_page(addr) => return Ok(0),
@@ -578,6 +583,11 @@ impl State {
     #[cold]
     #[inline(never)]
     fn store_slow(&mut self, base: u8, addr: u64, size: Size, value: u64) -> Result<(), Box<AccessError>> {
+        if let Some(window) = self.recent.find(|window| window.writes(addr, size)).copied() {
+            self.set_window(base, window);
+            self.view.memory().store_at(addr as u32, size, value);
+            return Ok(());
+        }
         match self.view.store(addr, size, value) {
             Err(_) if self.is_no_page(addr) => return Ok(()),
             stored => stored?,

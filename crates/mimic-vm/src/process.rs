@@ -9,7 +9,7 @@ use crate::hook::Hook;
 use crate::interp::Control;
 use crate::jit::{Choice, JitState, Ready};
 use crate::map::MapTable;
-use crate::memory::{Access, Hygiene, Layout, MemoryError, Part, Region, View, Window};
+use crate::memory::{Access, Hygiene, Layout, MemoryError, Part, Recent, Region, RegionInfo, View, Window};
 use crate::probe::{At, Flow, NoProbe, Probe};
 use crate::program::{FuncRef, LoadedProgram};
 use crate::vm::Vm;
@@ -375,6 +375,10 @@ pub(crate) struct State {
     pub(crate) windows: [Window; 16],
     /// The windows that are set, by bits.
     windows_set: u32,
+    /// Where to look before the table of objects is searched.
+    pub(crate) recent: Recent,
+    /// The context that was looked up last. Contexts have no windows: their fields decide. Known as long as the table of objects is the same.
+    pub(crate) fields: Option<Arc<RegionInfo>>,
     /// The object that a helper last read, and the one that it last wrote, on the program's behalf.
     pub(crate) helper_windows: Cell<[Window; 2]>,
     /// The op that is next, or in a helper the call.
@@ -407,6 +411,8 @@ impl State {
             regs: [0; 16],
             windows: [Window::default(); 16],
             windows_set: 0,
+            recent: Recent::default(),
+            fields: None,
             helper_windows: Cell::default(),
             pc: 0,
             program,
@@ -476,8 +482,19 @@ impl State {
 
     /// Remembers the object at an address that a base register holds.
     pub(crate) fn look_at(&mut self, base: u8, addr: u64) {
+        let window = self.view.window(addr);
+        if window.is_empty() {
+            self.fields = self.view.fields_at(addr);
+            return;
+        }
+        self.recent.note(window);
+        self.set_window(base, window);
+    }
+
+    #[inline]
+    pub(crate) fn set_window(&mut self, base: u8, window: Window) {
         let base = base & 15;
-        self.windows[usize::from(base)] = self.view.window(addr);
+        self.windows[usize::from(base)] = window;
         self.windows_set |= 1 << base;
     }
 
@@ -493,12 +510,22 @@ impl State {
             self.windows[(self.windows_set.trailing_zeros() & 15) as usize] = Window::default();
             self.windows_set &= self.windows_set - 1;
         }
+        self.recent.forget();
         self.helper_windows = Cell::default();
     }
 
     pub(crate) fn memory_changed(&mut self) {
         self.forget_windows();
-        self.view.refresh();
+        self.refresh();
+    }
+
+    /// Catches up with objects that were made or dropped.
+    #[inline]
+    pub(crate) fn refresh(&mut self) {
+        if self.view.refresh() {
+            self.forget_windows();
+            self.fields = None;
+        }
     }
 
     /// The slot of the op at `pc`.

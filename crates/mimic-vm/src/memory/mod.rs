@@ -14,7 +14,7 @@ pub use cage::PAGE_LEN;
 pub(crate) use region::RegionInfo;
 pub use region::{Bounds, Layout, Part, Region};
 pub use view::{AccessError, Place, View};
-pub(crate) use view::{Window, size_index};
+pub(crate) use view::{Recent, Window, size_index};
 pub use zeroed::{zeroed32, zeroed64};
 
 use cage::Cage;

@@ -163,6 +163,17 @@ impl RegionInfo {
         fits && right && field
     }
 
+    /// The same for an address, which may lie elsewhere.
+    pub(crate) fn allows_at(&self, addr: u64, len: u32, write: bool) -> bool {
+        let off = addr.wrapping_sub(u64::from(self.base));
+        off < u64::from(self.capacity) && self.allows(off as u32, len, write)
+    }
+
+    /// Whether it is a context whose fields alone decide on an access.
+    pub(crate) fn has_fields(&self) -> bool {
+        self.shadow.is_none() && matches!(self.layout, Layout::Fields(_))
+    }
+
     /// What is kept of a value that a program writes at `off`, which it may; none if the write changes nothing.
     pub(crate) fn kept(&self, off: u32, value: u64) -> Option<u64> {
         match &self.layout {

@@ -73,6 +73,10 @@ impl Window {
         Window { start, reads: starts, writes: if writable { starts } else { [0; 4] } }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.reads[0] == 0
+    }
+
     #[inline(always)]
     pub(crate) fn reads(&self, addr: u64, size: Size) -> bool {
         addr.wrapping_sub(self.start) < self.reads[size_index(size)]
@@ -93,6 +97,34 @@ impl Window {
     pub(crate) fn writes_bytes(&self, addr: u64, len: u64) -> bool {
         let off = addr.wrapping_sub(self.start);
         off < self.writes[0] && len <= self.writes[0] - off
+    }
+}
+
+/// Objects that were looked up of late. A register that changes between a few of them finds its window here, without a search.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Recent {
+    windows: [Window; Recent::LEN],
+    /// Windows that were noted since all were forgotten; the next takes the place of the oldest.
+    noted: usize,
+}
+
+impl Recent {
+    const LEN: usize = 4;
+
+    #[inline]
+    pub(crate) fn find(&self, allows: impl Fn(&Window) -> bool) -> Option<&Window> {
+        self.windows[..self.noted.min(Recent::LEN)].iter().find(|window| allows(window))
+    }
+
+    #[inline]
+    pub(crate) fn note(&mut self, window: Window) {
+        self.windows[self.noted % Recent::LEN] = window;
+        self.noted += 1;
+    }
+
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        self.noted = 0;
     }
 }
 
@@ -236,6 +268,12 @@ impl View {
             Some(Window::new(start, object.len, object.access == super::Access::ReadWrite))
         };
         window().unwrap_or_default()
+    }
+
+    /// The context around an address, if one is there whose fields alone decide on an access.
+    #[cold]
+    pub(crate) fn fields_at(&self, addr: u64) -> Option<Arc<RegionInfo>> {
+        self.table.at_or_before(addr).filter(|region| region.has_fields()).cloned()
     }
 
     fn find(&self, addr: u64, len: u64, write: bool) -> Option<(&Arc<RegionInfo>, u32)> {
