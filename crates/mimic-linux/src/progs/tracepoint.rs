@@ -57,7 +57,7 @@ impl TracepointFormat {
     }
 }
 
-/// Such as `field:char comm[16];	offset:8;	size:16;	signed:0;`.
+/// Such as `field:char comm[16]; offset:8; size:16; signed:0;`.
 fn field(line: &str) -> Option<TracepointField> {
     let mut parts = line.split(';').map(str::trim);
     let declared = parts.next()?.strip_prefix("field:")?;
