@@ -8,6 +8,5 @@ pub const ENGINES: [(Engine, Checks); 3] =
 
 /// Those that run here: compiled code is for guests of the host's byte order.
 pub fn engines(order: mimic_abi::ByteOrder) -> &'static [(Engine, Checks)] {
-    let compiled = cfg!(all(target_os = "linux", target_arch = "x86_64"));
-    if compiled && order == mimic_abi::ByteOrder::NATIVE { &ENGINES } else { &ENGINES[..1] }
+    if Engine::compiles_here() && order == mimic_abi::ByteOrder::NATIVE { &ENGINES } else { &ENGINES[..1] }
 }

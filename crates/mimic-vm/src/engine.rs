@@ -13,6 +13,13 @@ pub enum Engine {
     Auto,
 }
 
+impl Engine {
+    /// Whether there is compiled code for the host's processor. [`Engine::Auto`] works everywhere.
+    pub const fn compiles_here() -> bool {
+        crate::jit::HERE
+    }
+}
+
 /// What compiled code holds accesses to guest memory against. The interpreter is always precise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Checks {

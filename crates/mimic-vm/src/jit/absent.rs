@@ -6,6 +6,9 @@ use crate::fault::Fault;
 use crate::interp::Control;
 use crate::process::Process;
 
+/// Whether there is a JIT.
+pub(crate) const HERE: bool = false;
+
 /// Nothing.
 #[derive(Default)]
 pub(crate) struct JitState;

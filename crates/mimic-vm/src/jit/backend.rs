@@ -1,10 +1,8 @@
 //! `Backend`: what the translator asks of a machine's assembler, in eBPF's terms.
 
+use super::label::Label;
 use super::state::Reason;
 use mimic_abi::{AluOp, AtomicOp, Cond, Size, Width};
-
-/// A place in the code, bound or to be bound.
-pub(super) use super::x86_64::Label;
 
 /// A second operand: a register by its number, or a sign-extended immediate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

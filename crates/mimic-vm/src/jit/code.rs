@@ -1,6 +1,6 @@
 //! `CodeMemory`: pages of machine code: written first, executable then, never both.
 
-use super::signal;
+use super::{host, signal};
 use core::ptr;
 
 /// See the module. The pages go with it.
@@ -36,6 +36,7 @@ impl CodeMemory {
         let memory = CodeMemory { start, len: code.len(), range: None };
         // SAFETY: the mapping was made above, is as long, and nobody else has it.
         unsafe { ptr::copy_nonoverlapping(code.as_ptr(), start.cast(), code.len()) };
+        host::publish(start.cast(), code.len());
         // SAFETY: the mapping is ours.
         if unsafe { libc::mprotect(start, code.len(), libc::PROT_READ | libc::PROT_EXEC) } != 0 {
             return Err(failed("protecting"));

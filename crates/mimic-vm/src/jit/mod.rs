@@ -3,18 +3,25 @@
 //! `translate` walks over a program's ops and emits code through a `Backend`; `run` enters and leaves it. Whatever compiled code does
 //! not do itself, it leaves to the interpreter's functions, so that there is one meaning of everything: it leaves with all of the process
 //! in its state, and is entered again where it is to go on.
+//!
+//! A machine is a folder with a `Backend`, and a `host` with what only that machine itself can do. All back ends are part of the tests, on
+//! any machine.
 #![allow(unsafe_code, reason = "emits, enters and leaves machine code")]
 
 mod backend;
 mod code;
 mod ctx;
 mod flow;
+mod label;
 mod run;
 mod runtime;
 mod signal;
 mod state;
 mod translate;
+#[cfg(any(test, target_arch = "x86_64"))]
 mod x86_64;
+#[cfg(target_arch = "x86_64")]
+use x86_64::host;
 
 pub(crate) use run::{Choice, Ready};
 pub(crate) use state::JitState;
@@ -25,6 +32,9 @@ use code::CodeMemory;
 use mimic_abi::CtxLayout;
 use std::sync::{Arc, Mutex, PoisonError};
 use translate::NO_ENTRY;
+
+/// Whether there is a JIT.
+pub(crate) const HERE: bool = true;
 
 /// What code is made for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,7 +62,7 @@ pub(crate) struct Compiled {
 
 impl Compiled {
     fn new(program: &LoadedProgram, mode: &Mode) -> Result<Compiled, String> {
-        let made = translate::translate(program, mode, x86_64::X86_64::native());
+        let made = translate::translate(program, mode, host::native());
         let mut memory = CodeMemory::new(&made.finished.code)?;
         if mode.checks == Checks::Cage {
             memory.catch_faults(made.finished.faulted)?;

@@ -74,7 +74,7 @@ pub(super) unsafe extern "C" fn op(state: *mut State) -> u64 {
     }
 }
 
-/// What a call between functions of a program leaves on the host's stack.
+/// What a call between functions of a program leaves on the host's stack. The same for all machines.
 #[repr(C)]
 struct HostFrame {
     return_to: usize,

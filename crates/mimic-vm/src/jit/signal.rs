@@ -3,6 +3,7 @@
 //! It is installed when the first code is made that relies on it. Signals that are none of its business go to whoever had them before.
 //! It runs inside a signal: it takes no locks, allocates nothing, and reads atomics only.
 
+use super::host;
 use super::state::JitState;
 use crate::process::State;
 use core::mem::{MaybeUninit, offset_of};
@@ -139,14 +140,13 @@ extern "C" fn handler(signal: i32, info: *mut libc::siginfo_t, context: *mut lib
 /// # Safety
 /// Called by the handler, with what the kernel gave it.
 unsafe fn guest_fault(info: &libc::siginfo_t, context: &mut libc::ucontext_t) -> bool {
-    let registers = &mut context.uc_mcontext.gregs;
-    let ip = registers[libc::REG_RIP as usize] as usize;
+    let (ip, state) = host::stopped_at(context);
     let inside = |slot: &&Slot| {
         let start = slot.start.load(Ordering::Acquire);
         start != 0 && start != CLAIMED && (start..slot.end.load(Ordering::Relaxed)).contains(&ip)
     };
     let Some(slot) = slots().find(inside) else { return false };
-    let state = registers[libc::REG_RDI as usize] as usize as *const u8;
+    let state = state as *const u8;
     // SAFETY: compiled code holds a pointer to its process's state there, all the time.
     let cage = unsafe {
         state.add(offset_of!(State, jit) + offset_of!(JitState, cage)).cast::<usize>().read_volatile()
@@ -156,8 +156,7 @@ unsafe fn guest_fault(info: &libc::siginfo_t, context: &mut libc::ucontext_t) ->
     if !(cage - GUARD_LEN..cage + CAGE_LEN + GUARD_LEN).contains(&addr) {
         return false;
     }
-    registers[libc::REG_R11 as usize] = ip as i64;
-    registers[libc::REG_RIP as usize] = slot.faulted.load(Ordering::Relaxed) as i64;
+    host::go_on_at(context, slot.faulted.load(Ordering::Relaxed));
     true
 }
 

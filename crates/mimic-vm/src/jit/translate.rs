@@ -3,9 +3,10 @@
 //! Instructions are counted a straight run at a time, at its end. What is rare (accesses outside a window, overdrawn budgets, faults)
 //! is put behind the program's code, out of the way of what is not.
 
-use super::backend::{Access, Backend, Check, Finished, HelperCall, Label, Src};
+use super::backend::{Access, Backend, Check, Finished, HelperCall, Src};
 use super::ctx::{self, Fact};
 use super::flow::{ARGS, Flow, Next, RegSet, next};
+use super::label::Label;
 use super::state::Reason;
 use super::{Checks, Mode};
 use crate::emulator::HelperImpl;

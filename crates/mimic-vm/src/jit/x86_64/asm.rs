@@ -1,6 +1,8 @@
 //! The encodings of x86-64 that compiled code is made of, as the "Intel 64 and IA-32 Architectures Software Developer's Manual",
 //! volume 2, has them. Knows bytes and labels; nothing of eBPF.
 
+use crate::jit::label::{Label, Labels};
+
 /// A register by its number in encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gpr(pub(super) u8);
@@ -90,16 +92,11 @@ pub(super) enum Cc {
     G = 15,
 }
 
-/// A place in the code that is jumped to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::jit) struct Label(u32);
-
 /// Code that grows, with labels.
 #[derive(Default)]
 pub(super) struct Asm {
     pub(super) code: Vec<u8>,
-    /// Where labels are; `u32::MAX` until bound.
-    labels: Vec<u32>,
+    labels: Labels,
     /// 32-bit displacements that wait for a label.
     fixups: Vec<(u32, Label)>,
 }
@@ -110,20 +107,19 @@ impl Asm {
     }
 
     pub(super) fn label(&mut self) -> Label {
-        self.labels.push(u32::MAX);
-        Label(self.labels.len() as u32 - 1)
+        self.labels.label()
     }
 
     pub(super) fn bind(&mut self, label: Label) {
-        self.labels[label.0 as usize] = self.at();
+        self.labels.bind(label, self.at());
     }
 
     /// Fills in the displacements. All labels that are used are bound.
     pub(super) fn resolve(&mut self) {
         for (at, label) in core::mem::take(&mut self.fixups) {
-            let target = self.labels[label.0 as usize];
-            debug_assert_ne!(target, u32::MAX, "a label was not bound");
-            let rel = target.wrapping_sub(at + 4);
+            let target = self.labels.offset(label);
+            debug_assert!(target.is_some(), "a label was not bound");
+            let rel = target.unwrap_or(at).wrapping_sub(at + 4);
             self.code[at as usize..at as usize + 4].copy_from_slice(&rel.to_le_bytes());
         }
     }
@@ -448,11 +444,7 @@ impl Asm {
 
     /// The 8-bit displacement of a jump of two bytes to a label that is bound and near.
     fn short(&self, label: Label) -> Option<u8> {
-        let target = self.labels[label.0 as usize];
-        if target == u32::MAX {
-            return None;
-        }
-        let rel = i64::from(target) - i64::from(self.at()) - 2;
+        let rel = i64::from(self.labels.offset(label)?) - i64::from(self.at()) - 2;
         i8::try_from(rel).ok().map(|rel| rel as u8)
     }
 

@@ -1,11 +1,11 @@
 //! eBPF's operations in x86-64.
 
-use super::asm::Label;
 use super::asm::{
     Arith, Asm, Cc, Gpr, Mem, R8, R9, R10, R11, R12, R13, R14, R15, RAX, RBP, RBX, RCX, RDI, RDX, RSI, Shift,
     at,
 };
 use crate::jit::backend::{Access, Backend, Check, Finished, HelperCall, Src};
+use crate::jit::label::Label;
 use crate::jit::runtime;
 use crate::jit::state::Reason;
 use crate::memory::{Window, size_index};
@@ -52,11 +52,7 @@ pub(in crate::jit) struct X86_64 {
 }
 
 impl X86_64 {
-    /// For the processor that this runs on.
-    pub(in crate::jit) fn native() -> X86_64 {
-        X86_64::new(std::arch::is_x86_feature_detected!("bmi2"))
-    }
-
+    /// `bmi2`: with the instructions of that extension.
     pub(in crate::jit) fn new(bmi2: bool) -> X86_64 {
         let mut asm = Asm::default();
         let exits = [(); 8].map(|()| asm.label());

@@ -12,7 +12,8 @@
 
 mod asm;
 mod emit;
+#[cfg(target_arch = "x86_64")]
+pub(in crate::jit) mod host;
 mod stubs;
 
-pub(in crate::jit) use asm::Label;
 pub(in crate::jit) use emit::X86_64;

@@ -1,8 +1,9 @@
 //! The ways in and out of compiled code, which are part of each program's.
 
-use super::asm::{Arith, Gpr, Label, R12, R13, R14, R15, RAX, RBP, RBX, RDI, RDX, RSI, RSP};
+use super::asm::{Arith, Gpr, R12, R13, R14, R15, RAX, RBP, RBX, RDI, RDX, RSI, RSP};
 use super::emit::{BUDGET, CAGE, MAP, SCRATCH, STATE, X86_64, jit_field, saved, state};
 use crate::jit::backend::Finished;
+use crate::jit::label::Label;
 use crate::jit::runtime;
 use crate::jit::state::Reason;
 use crate::process::State;
