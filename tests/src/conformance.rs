@@ -14,6 +14,9 @@ use crate::engines::engines;
 /// Instructions that one run may take: more than any conformance program needs, and soon over.
 const INSNS_MAX: u64 = 100_000_000;
 
+/// The one function that the public suite calls as a runtime's own (`call` with source 2): BTF id 42, no arguments, answers 0.
+const RUNTIME_FUNCTION: (i32, &str) = (42, "conformance_runtime");
+
 /// A program and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
@@ -222,17 +225,25 @@ fn hex_bytes(text: &str) -> Result<Vec<u8>, String> {
     text.split_whitespace().map(byte).collect()
 }
 
-/// A linked program of these slots, in which pointers to its own functions are references.
+/// A linked program of these slots, in which pointers to its own functions and calls of the runtime's are references.
 fn linked(mut code: Vec<RawInsn>, byte_order: ByteOrder) -> Program {
     const LD_IMM64: u8 = 0x18;
     const PSEUDO_FUNC: u8 = 4;
+    const CALL: u8 = 0x85;
+    const PSEUDO_KFUNC: u8 = 2;
     let mut refs = Vec::new();
     for (pc, insn) in (0u32..).zip(&mut code) {
-        if insn.opcode == LD_IMM64 && insn.src == PSEUDO_FUNC {
-            let target = pc.wrapping_add(1).wrapping_add_signed(insn.imm);
-            refs.push(Ref { pc, target: RefTarget::Func(target) });
-            insn.imm = 0;
-        }
+        let target = match (insn.opcode, insn.src, insn.imm) {
+            (LD_IMM64, PSEUDO_FUNC, off) => {
+                insn.imm = 0;
+                RefTarget::Func(pc.wrapping_add(1).wrapping_add_signed(off))
+            }
+            (CALL, PSEUDO_KFUNC, id) if id == RUNTIME_FUNCTION.0 => {
+                RefTarget::Kfunc { name: RUNTIME_FUNCTION.1.into(), weak: false, btf_id: id as u32 }
+            }
+            _ => continue,
+        };
+        refs.push(Ref { pc, target });
     }
     let bare = Program::from_code("main", code, byte_order);
     Program { section: ".text".into(), license: "GPL".into(), refs, ..bare }
@@ -261,7 +272,12 @@ fn run_on(
 ) -> Result<Outcome, String> {
     let limits = Limits { insns_max: INSNS_MAX, ..Limits::default() };
     let vm = Vm::builder(Linux::new(World::default())).byte_order(linked.byte_order).limits(limits);
-    let vm = vm.engine(engine).checks(checks).build().map_err(|error| error.to_string())?;
+    let vm = vm
+        .helper(RUNTIME_FUNCTION.1, |_, _| Ok(0))
+        .engine(engine)
+        .checks(checks)
+        .build()
+        .map_err(|error| error.to_string())?;
     let maps = vm.load_maps(maps).map_err(|error| error.to_string())?;
     let program = vm.add(linked, &maps).map_err(|error| error.to_string())?;
     let mut process = vm.process(&program, 0).map_err(|error| error.to_string())?;
