@@ -39,6 +39,8 @@ pub(crate) enum Command {
         after_help = "Examples:\n  mimic pcap-to-ctx in.pcap contexts.json\n  mimic pcap-to-ctx in.pcap - --type sk_buff | jq '.[0]'"
     )]
     PcapToCtx(PcapToCtx),
+    /// Show the world that a program would see, or make a World file of this machine
+    World(WorldArgs),
     /// List what mimic knows: helpers, kfuncs, maps, program types, instructions
     #[command(after_help = "Examples:\n  mimic list helpers\n  mimic list insns --json")]
     List(List),
@@ -60,6 +62,42 @@ pub(crate) struct Json {
     /// Write JSON to standard output; its `version` is 1
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The world that programs run in.
+#[derive(ClapArgs, Default)]
+pub(crate) struct InWorld {
+    /// What is around the program: tasks, network, files, clock… as JSON (docs/world.schema.json); see mimic world
+    #[arg(long, value_name = "FILE")]
+    pub(crate) world: Option<PathBuf>,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct WorldArgs {
+    #[command(subcommand)]
+    pub(crate) command: WorldCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum WorldCommand {
+    /// Write all that a program would see as a World file
+    #[command(
+        after_help = "Examples:\n  mimic world dump\n  mimic world dump world.json --stated\n  mimic world dump --test-run | jq .tasks"
+    )]
+    Dump(WorldDump),
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct WorldDump {
+    /// The World file; without one it is the world that programs run in when none is given
+    #[arg(conflicts_with = "test_run")]
+    pub(crate) file: Option<PathBuf>,
+    /// The world of test-run
+    #[arg(long)]
+    pub(crate) test_run: bool,
+    /// Only what is not as by default
+    #[arg(long)]
+    pub(crate) stated: bool,
 }
 
 const OBJECT_EXAMPLES: &str = "Examples:
@@ -193,9 +231,11 @@ pub(crate) struct TestRun {
     /// Virtual CPUs
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) cpus: u32,
-    /// What random numbers are drawn from
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// What random numbers are drawn from (0 unless --world says)
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) world: InWorld,
     /// The most instructions that one run may take
     #[arg(long, value_name = "N", default_value_t = 1_000_000_000)]
     pub(crate) budget: u64,
@@ -343,9 +383,11 @@ pub(crate) struct Machine {
     /// Virtual CPUs; packets of a flow go to the same one, as a network card deals them out
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) cpus: u32,
-    /// What random numbers are drawn from; the same seed gives the same run (0 unless a context says)
+    /// What random numbers are drawn from; the same seed gives the same run (0 unless the world says)
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) world: InWorld,
     /// The most instructions that one run may take
     #[arg(long, value_name = "N", default_value_t = 1_000_000_000)]
     pub(crate) budget: u64,

@@ -66,6 +66,18 @@ pub(crate) fn target(kernel: &Kernel, object: &Object) -> Result<Target, Failure
     Ok(target)
 }
 
+/// The longest World file that is read, in bytes.
+const WORLD_LEN_MAX: u64 = 256 << 20;
+
+/// The world that a file states; none without one.
+pub(crate) fn world(path: Option<&Path>) -> Result<Option<World>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let named =
+        |error: &dyn std::fmt::Display| Failure::Input(format!("--world {}: {error}", path.display()));
+    let text = String::from_utf8(read(path, WORLD_LEN_MAX)?).map_err(|_| named(&"not UTF-8"))?;
+    mimic::world::read_world(&text).map(Some).map_err(|error| named(&error))
+}
+
 /// Says that kernel structures are taken to be as the object declares them: nobody sees that from what it reads.
 fn warn_of_core(kernel: &Kernel, object: &Object) {
     const SHOWN: usize = 4;

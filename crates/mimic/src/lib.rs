@@ -23,6 +23,7 @@ mod pretty;
 mod rss;
 mod runner;
 mod tally;
+pub mod world;
 
 pub use btf_file::read_btf;
 pub use dump::{Entry, MapContents, Typed, hex, unhex};

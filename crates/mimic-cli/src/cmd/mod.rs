@@ -9,6 +9,7 @@ mod object;
 mod pcap_to_ctx;
 mod run;
 mod test_run;
+mod world;
 
 use crate::Done;
 use crate::args::Command;
@@ -22,6 +23,7 @@ pub(crate) fn run(command: Command) -> Done {
         Command::Object(args) => object::run(&args),
         Command::TestRun(args) => test_run::run(&args),
         Command::PcapToCtx(args) => pcap_to_ctx::run(&args),
+        Command::World(args) => world::run(&args),
         Command::List(args) => list::run(&args),
         Command::Asm(args) => asm::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Run) -> Done {
         return iterate(args, &object);
     }
     let mut input = Inputs::open(args)?;
-    let mut world = input.world()?;
+    let mut world = input.world(machine::world(args.machine.world.world.as_deref())?)?;
     world.seed = args.machine.seed.unwrap_or(world.seed);
     let loaded = machine::load(&args.machine, &object, world.clone())?;
     let program = machine::program(&loaded, args.prog.as_deref())?;
@@ -96,9 +96,10 @@ fn iterates(args: &Run, object: &Object) -> bool {
 
 /// Prints what a user reads from an iterator's file.
 fn iterate(args: &Run, object: &Object) -> Done {
+    let world = machine::world(args.machine.world.world.as_deref())?;
     let world = match &args.input.ctx {
-        Some(_) => Inputs::open(args)?.world()?,
-        None => World::default(),
+        Some(_) => Inputs::open(args)?.world(world)?,
+        None => world.unwrap_or_default(),
     };
     let loaded = machine::load(&args.machine, object, world)?;
     let out = machine::program(&loaded, args.prog.as_deref())?.iterate(&IterLink::default())?;
@@ -174,24 +175,26 @@ impl Inputs {
         }
     }
 
-    /// The world at the start: as the contexts say, or at the time of the first packet.
-    fn world(&self) -> Result<World, Failure> {
+    /// The world at the start: the one that was given, with what the contexts say of it; without one it is the time of the first packet.
+    fn world(&self, given: Option<World>) -> Result<World, Failure> {
         match self {
             Inputs::Packets(packets) => {
-                let mut world = World::default();
-                if let Some(first_ns) = packets.first_ns {
+                let is_given = given.is_some();
+                let mut world = given.unwrap_or_default();
+                if let Some(first_ns) = packets.first_ns.filter(|_| !is_given) {
                     world.clock.epoch_ns = first_ns.saturating_sub(world.clock.start_ns);
                 }
                 Ok(world)
             }
             Inputs::Contexts(name, file) => {
-                let mut worlds = file.contexts.iter().map(Ctx::world);
+                let given = given.unwrap_or_default();
+                let mut worlds = file.contexts.iter().map(|ctx| ctx.world_over(&given));
                 let first = worlds.next().flatten();
                 if worlds.any(|world| world.is_some() && world != first) {
                     let what = "its contexts state different worlds (\"emulator\"); run them one by one";
                     return Err(Failure::Input(format!("{name}: {what}")));
                 }
-                Ok(first.unwrap_or_default())
+                Ok(first.unwrap_or(given))
             }
         }
     }

@@ -70,14 +70,11 @@ fn run_one(
     name: Option<&str>,
     inputs: &Inputs,
 ) -> Result<(Value, bool), Failure> {
+    let mut world = machine::world(args.world.world.as_deref())?.unwrap_or_else(|| World::of_test_run(0));
+    world.seed = args.seed.unwrap_or(world.seed);
     let settings =
-        machine::Settings { cpus: args.cpus, seed: args.seed, budget: args.budget, engine: args.engine };
-    let loaded = machine::load_with(
-        &settings,
-        object,
-        &machine::target(&args.kernel, object)?,
-        World::of_test_run(args.seed),
-    )?;
+        machine::Settings { cpus: args.cpus, seed: world.seed, budget: args.budget, engine: args.engine };
+    let loaded = machine::load_with(&settings, object, &machine::target(&args.kernel, object)?, world)?;
     let program = machine::program(&loaded, name)?;
     for text in &args.set {
         set(&loaded, text)?;

@@ -3,18 +3,16 @@
 //! A file is one context or an array of them. What is read is written again as it was; keys that are not known are kept. The format is
 //! described in `docs/context.schema.json`.
 
-mod base64;
+pub(crate) mod base64;
 mod call_shape;
 mod captured;
 mod flow_keys;
 mod generic;
 mod packet;
-mod reader;
+pub(crate) mod reader;
 mod record;
 mod replay;
-mod tasks;
 mod tracing;
-mod world;
 
 pub use captured::{CallKey, Calls, CapturedCall, CapturedCtx, CapturedValue};
 pub use generic::{GenericCtx, MemoryItem, MemoryValue};
@@ -25,6 +23,7 @@ pub use replay::{Mismatch, Replay, ReplayMode};
 
 pub use tracing::TracingCtx;
 
+use crate::world;
 use mimic_linux::World;
 use mimic_vm::Context;
 use reader::At;
@@ -114,7 +113,7 @@ impl Ctx {
             }
         };
         if let Some(emulator) = ctx.get("emulator") {
-            world::read(&emulator)?;
+            world::read_over(World::default(), &emulator)?;
         }
         let name = at.get("name").map_or(Ok(""), |name| name.text())?.to_owned();
         Ok(Ctx { name, kind, others: at.others(&["name", "type", "ctx"]) })
@@ -170,24 +169,30 @@ impl Ctx {
 
     /// The world that the context wants, if it says.
     pub fn world(&self) -> Option<World> {
+        self.world_over(&World::default())
+    }
+
+    /// A world with what the context says of it; none if it says nothing.
+    pub fn world_over(&self, world: &World) -> Option<World> {
         let emulator = match &self.kind {
             CtxKind::Generic(generic) => Some(&generic.emulator),
             CtxKind::Tracing(tracing) => Some(&tracing.emulator),
-            CtxKind::Captured(captured) => return captured.innermost().world(),
+            CtxKind::Captured(captured) => return captured.innermost().world_over(world),
             CtxKind::XdpMd(xdp) => xdp.emulator(),
             CtxKind::SkBuff(skb) => skb.emulator(),
         };
-        world::of(emulator?).ok().flatten()
+        let emulator = emulator.filter(|emulator| !emulator.is_empty())?;
+        world::read_over(world.clone(), &At::root(&Value::Object(emulator.clone()))).ok()
     }
 
-    /// States the clock and the seed of a world, whatever was stated of them, so that the context makes the same run elsewhere.
+    /// States a world, whatever was stated of it, so that the context makes the same run elsewhere.
     pub fn pin_world(&mut self, world: &World) {
         match &mut self.kind {
-            CtxKind::Generic(generic) => world::pin(&mut generic.emulator, world),
-            CtxKind::Tracing(tracing) => world::pin(&mut tracing.emulator, world),
+            CtxKind::Generic(generic) => world::state(&mut generic.emulator, world),
+            CtxKind::Tracing(tracing) => world::state(&mut tracing.emulator, world),
             CtxKind::Captured(captured) => captured.sub.pin_world(world),
-            CtxKind::XdpMd(xdp) => world::pin(xdp.emulator_mut(), world),
-            CtxKind::SkBuff(skb) => world::pin(skb.emulator_mut(), world),
+            CtxKind::XdpMd(xdp) => world::state(xdp.emulator_mut(), world),
+            CtxKind::SkBuff(skb) => world::state(skb.emulator_mut(), world),
         }
     }
 }
