@@ -18,6 +18,13 @@ pub enum Effect {
     },
     /// It made the probed function return this without running (`bpf_override_return`).
     OverrideReturn(u64),
+    /// It sent an acknowledgement (`bpf_tcp_send_ack`).
+    TcpAck {
+        /// The cookie of the connection's socket.
+        cookie: u64,
+        /// The acknowledged sequence number.
+        rcv_nxt: u32,
+    },
     /// An infrared receiver's key is still held (`bpf_rc_repeat`).
     KeyRepeat,
     /// A key of an infrared remote control was pressed (`bpf_rc_keydown`).

@@ -142,6 +142,13 @@ impl Linux {
         &self.tables.sockets
     }
 
+    /// What a sysctl says, by its name with slashes; `default` if the world does not state it as a number.
+    pub(crate) fn sysctl(&self, name: &str, default: i64) -> i64 {
+        let stated =
+            self.world.sysctls.get(name).and_then(|value| value.split_whitespace().next()?.parse().ok());
+        stated.unwrap_or(default)
+    }
+
     /// The objects that programs own.
     pub(crate) fn heap(&self) -> &Arc<Heap> {
         &self.heap

@@ -11,6 +11,7 @@ mod prog;
 mod random;
 mod record;
 mod ring;
+mod socket;
 pub mod sys;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub use map::{Entry, Map, MapKind, possible_cpus};
 pub use prog::{Btf, LoadError, Prog};
 pub use random::KernelRun;
 pub use ring::{PerfReader, RingReader, UserRing};
+pub use socket::Socket;
 pub use sys::{MapAttr, ProgAttr, TestRunAnswer, TestRunAttr};
 
 /// Evidence that bpf(2) works here.

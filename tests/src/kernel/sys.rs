@@ -536,6 +536,60 @@ pub fn pin_to_cpu(cpu: usize) -> Result<(), Errno> {
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
+/// socket(2).
+pub fn socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: no memory is involved; the descriptor is new.
+    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
+    done(fd)?;
+    Ok(owned(fd.into()))
+}
+
+/// setsockopt(2).
+pub fn setsockopt(socket: &OwnedFd, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+    let len = value.len() as libc::socklen_t;
+    // SAFETY: the value is as long as is said.
+    done(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), len) })
+}
+
+/// bind(2) of a `struct sockaddr` as it lies in memory.
+pub fn bind(socket: &OwnedFd, addr: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the address is as long as is said, and the kernel only copies it.
+    done(unsafe { libc::bind(socket.as_raw_fd(), addr.as_ptr().cast(), addr.len() as libc::socklen_t) })
+}
+
+/// connect(2).
+pub fn connect(socket: &OwnedFd, addr: &[u8]) -> Result<(), Errno> {
+    // SAFETY: as in `bind`.
+    done(unsafe { libc::connect(socket.as_raw_fd(), addr.as_ptr().cast(), addr.len() as libc::socklen_t) })
+}
+
+/// listen(2).
+pub fn listen(socket: &OwnedFd, backlog: i32) -> Result<(), Errno> {
+    // SAFETY: no memory is involved.
+    done(unsafe { libc::listen(socket.as_raw_fd(), backlog) })
+}
+
+/// accept(2), without the address.
+pub fn accept(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let nowhere = std::ptr::null_mut();
+    // SAFETY: the kernel writes no address where there is none to write to; the descriptor is new.
+    let fd = unsafe { libc::accept(socket.as_raw_fd(), nowhere, std::ptr::null_mut()) };
+    done(fd)?;
+    Ok(owned(fd.into()))
+}
+
+/// sendto(2).
+pub fn send_to(socket: &OwnedFd, bytes: &[u8], addr: &[u8]) -> Result<(), Errno> {
+    let (from, len) = (bytes.as_ptr().cast(), addr.len() as libc::socklen_t);
+    // SAFETY: both are as long as is said, and the kernel only copies them.
+    let sent = unsafe { libc::sendto(socket.as_raw_fd(), from, bytes.len(), 0, addr.as_ptr().cast(), len) };
+    if sent < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+fn done(result: i32) -> Result<(), Errno> {
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
 /// Takes CAP_PERFMON and CAP_SYS_ADMIN from the calling thread alone. The verifier then lets no address flow into numbers, no
 /// pointer be compared with one, and no stack be read that was not written.
 pub fn drop_perfmon() -> Result<(), Errno> {

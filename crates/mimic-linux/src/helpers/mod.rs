@@ -19,6 +19,8 @@ mod redirect;
 mod ringbuf;
 mod row;
 mod seq;
+mod sk_cast;
+mod sk_lookup;
 mod skb;
 mod sock;
 mod sockmap;
@@ -27,6 +29,7 @@ pub(crate) mod spin;
 mod stack;
 mod storage;
 mod string;
+mod syncookie;
 mod sys;
 mod sysctl;
 mod task;
@@ -57,6 +60,8 @@ const FAMILIES: &[&[Helper]] = &[
     ringbuf::ROWS,
     seq::ROWS,
     skb::ROWS,
+    sk_cast::ROWS,
+    sk_lookup::ROWS,
     sock::ROWS,
     sockmap::ROWS,
     sockopt::ROWS,
@@ -64,6 +69,7 @@ const FAMILIES: &[&[Helper]] = &[
     stack::ROWS,
     storage::ROWS,
     string::ROWS,
+    syncookie::ROWS,
     sys::ROWS,
     sysctl::ROWS,
     task::ROWS,

@@ -1,5 +1,6 @@
 //! Packets while programs look at them: the buffers in guest memory, devices, and where packets are sent.
 
+mod find;
 mod redirect;
 mod sk_buff;
 pub(crate) mod tunnel;
@@ -7,6 +8,7 @@ mod xdp_buff;
 
 pub mod eth;
 
+pub(crate) use find::{Wanted, find_socket, listener_of};
 pub use redirect::{ClonedPacket, NextHop, Redirect, RedirectTo};
 pub use sk_buff::{Checksum, SkBuff};
 pub(crate) use sk_buff::{

@@ -56,6 +56,8 @@ pub enum ObjectKey {
     Kernfs(u64),
     /// A socket, by cookie.
     Socket(u64),
+    /// What descriptors of a socket lead to (`struct socket`), by its cookie.
+    SocketFile(u64),
     /// A network device, by index.
     Device(u32),
     /// An open file, by id.
@@ -138,6 +140,7 @@ impl ObjectKey {
             ObjectKey::Socket(cookie) => {
                 tables.sockets.get(cookie).map_or("sock", |socket| socket::type_name(&socket))
             }
+            ObjectKey::SocketFile(_) => "socket",
             ObjectKey::Device(_) => "net_device",
             ObjectKey::File(_) => "file",
             ObjectKey::Dentry(_) => "dentry",
@@ -173,6 +176,7 @@ impl ObjectKey {
             ObjectKey::Net => device::fill_net(to),
             ObjectKey::Device(ifindex) => device::fill(to, ifindex),
             ObjectKey::Socket(cookie) => socket::fill(to, cookie),
+            ObjectKey::SocketFile(cookie) => socket::fill_file(to, cookie),
             ObjectKey::File(id) => file::fill(to, id),
             ObjectKey::Dentry(id) => file::fill_dentry(to, id),
             ObjectKey::Inode(ino) => file::fill_inode(to, ino),

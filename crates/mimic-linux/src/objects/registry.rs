@@ -189,6 +189,7 @@ fn exists(maker: &Maker<'_>, key: ObjectKey, view: View) -> bool {
         ObjectKey::CssSet(id) | ObjectKey::Cgroup(id) | ObjectKey::Kernfs(id) => tables.cgroups.has(id),
         ObjectKey::PidNs(_) | ObjectKey::Net => true,
         ObjectKey::Socket(cookie) => tables.sockets.get(cookie).is_some_and(|socket| has_view(&socket, view)),
+        ObjectKey::SocketFile(cookie) => tables.sockets.has(cookie),
         ObjectKey::Device(ifindex) => maker.world.net.devices.by_index(ifindex).is_some(),
         ObjectKey::File(id) | ObjectKey::Dentry(id) => tables.files.has(id),
         ObjectKey::Inode(ino) => tables.inodes.has(ino),

@@ -1,7 +1,7 @@
 //! Sockets as `struct bpf_sock`, `struct bpf_tcp_sock`, and as the kernel's `sock` and what begins with one.
 
 use super::{Fields, ObjectKey};
-use crate::world::socket::{AF_INET6, AF_UNIX};
+use crate::world::socket::{AF_INET6, AF_UNIX, TCP_NEW_SYN_RECV, TCP_TIME_WAIT};
 use crate::world::{Socket, Tables};
 use mimic_abi::{ByteOrder, Size};
 use mimic_vm::Region;
@@ -10,6 +10,8 @@ use std::sync::Arc;
 /// The whole structure that the kernel has for a socket.
 pub(super) fn type_name(socket: &Socket) -> &'static str {
     match (socket.family, socket.is_tcp(), socket.is_udp()) {
+        (_, true, _) if socket.state == TCP_TIME_WAIT => "tcp_timewait_sock",
+        (_, true, _) if socket.state == TCP_NEW_SYN_RECV => "tcp_request_sock",
         _ if socket.family == AF_UNIX => "unix_sock",
         (AF_INET6, true, _) => "tcp6_sock",
         (_, true, _) => "tcp_sock",
@@ -84,6 +86,11 @@ pub(super) fn write_tcp_sock(tables: &Tables, region: &Arc<Region>, key: ObjectK
 
 pub(super) fn fill(to: &mut Fields<'_>, cookie: u64) {
     let Some(socket) = to.tables().sockets.get(cookie) else { return };
+    to.seen_as("sock_common");
+    fill_common(to, &socket);
+    if !socket.is_full() {
+        return;
+    }
     to.seen_as("sock");
     fill_sock(to, &socket);
     if socket.is_inet() {
@@ -97,23 +104,34 @@ pub(super) fn fill(to: &mut Fields<'_>, cookie: u64) {
     }
 }
 
+/// `struct socket`: what a file of a socket has.
+pub(super) fn fill_file(to: &mut Fields<'_>, cookie: u64) {
+    let Some(socket) = to.tables().sockets.get(cookie) else { return };
+    to.set("type", socket.sock_type.into());
+    to.point("sk", ObjectKey::Socket(cookie));
+}
+
+/// What all of them have, requests and those that wait for the end of time too.
+fn fill_common(to: &mut Fields<'_>, socket: &Socket) {
+    to.set("skc_family", socket.family.into());
+    to.set("skc_state", socket.state.into());
+    to.set("skc_bound_dev_if", socket.bound_dev_if.into());
+    to.set("skc_num", socket.local_port.into());
+    to.set("skc_dport", net16(to, socket.remote_port));
+    to.bytes("skc_rcv_saddr", &socket.local_ip4);
+    to.bytes("skc_daddr", &socket.remote_ip4);
+    to.bytes("skc_v6_rcv_saddr", &socket.local_ip6);
+    to.bytes("skc_v6_daddr", &socket.remote_ip6);
+    to.set("skc_reuse", socket.reuse.addr.into());
+    to.set("skc_reuseport", socket.reuse.port.into());
+    to.set("skc_ipv6only", socket.v6only.into());
+    to.set("skc_cookie.counter", socket.cookie);
+    to.set("skc_refcnt.refs.counter", 1);
+    to.set("skc_rx_queue_mapping", socket.rx_queue as u64);
+    to.point("skc_net.net", ObjectKey::Net);
+}
+
 fn fill_sock(to: &mut Fields<'_>, socket: &Socket) {
-    to.set("__sk_common.skc_family", socket.family.into());
-    to.set("__sk_common.skc_state", socket.state.into());
-    to.set("__sk_common.skc_bound_dev_if", socket.bound_dev_if.into());
-    to.set("__sk_common.skc_num", socket.local_port.into());
-    to.set("__sk_common.skc_dport", net16(to, socket.remote_port));
-    to.bytes("__sk_common.skc_rcv_saddr", &socket.local_ip4);
-    to.bytes("__sk_common.skc_daddr", &socket.remote_ip4);
-    to.bytes("__sk_common.skc_v6_rcv_saddr", &socket.local_ip6);
-    to.bytes("__sk_common.skc_v6_daddr", &socket.remote_ip6);
-    to.set("__sk_common.skc_reuse", socket.reuse.addr.into());
-    to.set("__sk_common.skc_reuseport", socket.reuse.port.into());
-    to.set("__sk_common.skc_ipv6only", socket.v6only.into());
-    to.set("__sk_common.skc_cookie.counter", socket.cookie);
-    to.set("__sk_common.skc_refcnt.refs.counter", 1);
-    to.set("__sk_common.skc_rx_queue_mapping", socket.rx_queue as u64);
-    to.point("__sk_common.skc_net.net", ObjectKey::Net);
     to.set("sk_type", socket.sock_type.into());
     to.set("sk_protocol", socket.protocol.into());
     to.set("sk_mark", socket.mark.into());

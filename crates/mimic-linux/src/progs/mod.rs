@@ -10,6 +10,7 @@ mod packet_load;
 mod perf_event;
 mod raw;
 mod seq_file;
+mod sk_lookup;
 mod skb;
 mod test_run;
 mod tracepoint;
@@ -25,6 +26,7 @@ pub use packet_load::packet_load;
 pub use perf_event::{Branch, Counter, PerfEventContext};
 pub use raw::RawTracepointContext;
 pub use seq_file::SeqFile;
+pub use sk_lookup::{SkLookup, SkLookupContext};
 pub use skb::{SkbContext, SkbFields, SkbStart};
 pub use test_run::{
     BPF_F_TEST_RUN_ON_CPU, BPF_F_TEST_SKB_CHECKSUM_COMPLETE, BPF_F_TEST_XDP_LIVE_FRAMES, TestRun,

@@ -84,6 +84,8 @@ pub struct SkbContext {
     pub linear_len: Option<u32>,
     /// Its socket. It is in the world while programs run; a cookie of 0 is drawn at the first run.
     pub sock: Option<Socket>,
+    /// Programs of tc see it before the stack does, on its way in: `bpf_sk_assign` works then.
+    pub at_ingress: bool,
     /// What is known of its checksum.
     pub checksum: Checksum,
     /// The keys that a flow dissector begins with. None: those that the kernel gives it, the network header's offset and the protocol.
@@ -96,6 +98,8 @@ pub struct SkbContext {
     flow_keys_after: Option<FlowKeys>,
     pub(crate) redirect: Option<Redirect>,
     pub(crate) clones: Vec<ClonedPacket>,
+    /// The cookie of the socket that the program gave it.
+    pub(crate) assigned: Option<u64>,
     buff: Option<SkBuff>,
     /// The next run goes on with the packet as the last one left it.
     pub(crate) go_on: bool,
@@ -114,6 +118,7 @@ impl SkbContext {
             start: SkbStart::ByType,
             linear_len: None,
             sock: None,
+            at_ingress: true,
             checksum: Checksum::None,
             flow_keys: None,
             read_back: true,
@@ -123,6 +128,7 @@ impl SkbContext {
             flow_keys_after: None,
             redirect: None,
             clones: Vec::new(),
+            assigned: None,
             buff: None,
             go_on: false,
         }
@@ -167,6 +173,11 @@ impl SkbContext {
     /// The packets that `bpf_clone_redirect` sent.
     pub fn clones(&self) -> &[ClonedPacket] {
         &self.clones
+    }
+
+    /// The cookie of the packet's socket: the one that it came with, or that `bpf_sk_assign` gave it.
+    pub fn socket(&self) -> Option<u64> {
+        self.assigned.or_else(|| self.sock.as_ref().map(|sock| sock.cookie))
     }
 
     /// The buffer, while a program runs.
@@ -367,6 +378,7 @@ impl Context for SkbContext {
         if !self.go_on || self.buff.is_none() {
             self.redirect = None;
             self.clones.clear();
+            self.assigned = None;
             self.fill(setup)?;
         }
         self.retval = None;

@@ -223,8 +223,7 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .context(layout::SK_LOOKUP)
         .returns(Returns::Verdict(SK_ACTIONS))
         .test_run()
-        .since(5, 9)
-        .support(Support::Partial("runs, but there are no sockets to select yet")),
+        .since(5, 9),
     ProgTypeSpec::new(ProgType::Syscall, "a buffer of the caller's").test_run().since(5, 14),
     ProgTypeSpec::new(ProgType::Netfilter, "packets at a netfilter hook")
         .attach(&[AttachType::Netfilter])

@@ -25,6 +25,8 @@ pub struct Device {
     pub addrs: Vec<(IpAddr, u8)>,
     /// The device that it is part of (a bridge, a bond, a VRF), by index; 0 for none.
     pub master: u32,
+    /// It is a VRF, and this the table of its routes.
+    pub vrf_table: Option<u32>,
     /// It forwards packets (`net.ipv4.conf.*.forwarding`, and of IPv6).
     pub forwarding: bool,
 }
@@ -43,6 +45,7 @@ impl Device {
             rx_queues: 1,
             addrs: Vec::new(),
             master: 0,
+            vrf_table: None,
             forwarding: false,
         }
     }
@@ -61,6 +64,7 @@ impl Device {
             rx_queues: 1,
             addrs: Vec::new(),
             master: 0,
+            vrf_table: None,
             forwarding: false,
         }
     }
@@ -80,5 +84,10 @@ impl Devices {
     /// The device of this index.
     pub fn by_index(&self, ifindex: u32) -> Option<&Device> {
         self.0.iter().find(|device| device.ifindex == ifindex)
+    }
+
+    /// The VRF that a device is part of.
+    pub fn vrf_of(&self, device: &Device) -> Option<&Device> {
+        self.by_index(device.master).filter(|master| master.vrf_table.is_some())
     }
 }

@@ -36,6 +36,13 @@ impl<K: Ord + Copy, T: Clone> Live<K, T> {
         self.read().values().find(|row| wanted(row)).cloned()
     }
 
+    /// The one with the highest score; of equal ones the last, by rising id.
+    pub(crate) fn best<S: Ord>(&self, score: impl Fn(&T) -> Option<S>) -> Option<Arc<T>> {
+        let rows = self.read();
+        let scored = rows.values().filter_map(|row| Some((score(row)?, row)));
+        scored.max_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, row)| row.clone())
+    }
+
     /// Adds or replaces one.
     pub(crate) fn set(&self, key: K, row: Arc<T>) {
         self.write().insert(key, row);

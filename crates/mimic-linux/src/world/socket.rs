@@ -1,6 +1,7 @@
 //! `Socket`: a socket of the world, as `struct bpf_sock`, `struct bpf_tcp_sock` and the kernel's own structures show it.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 
 /// A socket. The defaults are those of one that was just made, of no family.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Socket {
     pub uid: u32,
     /// The control group (version 2) that it was made in, by id.
     pub cgroup: u64,
+    /// The network namespace that it is in, by the id that this one has for it (`ip netns set`); none: this one.
+    pub netns: Option<u32>,
     /// Its inode's number.
     pub ino: u64,
     /// It reports no connection problems and may share its port (`SO_REUSEADDR`, `SO_REUSEPORT`).
@@ -47,6 +50,8 @@ pub struct Socket {
     pub v6only: bool,
     /// It takes packets for addresses that are not this host's (`IP_TRANSPARENT`).
     pub transparent: bool,
+    /// More connections were asked for of late than it has room for: a listening socket that makes and takes SYN cookies.
+    pub syn_overflow: bool,
     /// Where a `AF_UNIX` socket is bound: a path, or a name after a NUL.
     pub path: Vec<u8>,
     /// What it is in TCP.
@@ -179,14 +184,16 @@ impl Default for Socket {
             remote_ip6: [0; 16],
             local_port: 0,
             remote_port: 0,
-            state: 7,
+            state: TCP_CLOSE,
             rx_queue: -1,
             uid: 0,
             cgroup: 1,
+            netns: None,
             ino: 0,
             reuse: Reuse::default(),
             v6only: false,
             transparent: false,
+            syn_overflow: false,
             path: Vec::new(),
             tcp: Tcp::default(),
             options: BTreeMap::new(),
@@ -204,6 +211,16 @@ pub const AF_INET6: u32 = 10;
 pub const IPPROTO_TCP: u32 = 6;
 /// `IPPROTO_UDP`.
 pub const IPPROTO_UDP: u32 = 17;
+/// `TCP_ESTABLISHED`.
+pub const TCP_ESTABLISHED: u32 = 1;
+/// `TCP_TIME_WAIT`.
+pub const TCP_TIME_WAIT: u32 = 6;
+/// `TCP_CLOSE`.
+pub const TCP_CLOSE: u32 = 7;
+/// `TCP_LISTEN`.
+pub const TCP_LISTEN: u32 = 10;
+/// `TCP_NEW_SYN_RECV`: a request for a connection.
+pub const TCP_NEW_SYN_RECV: u32 = 12;
 /// `SOCK_STREAM`.
 pub const SOCK_STREAM: u32 = 1;
 /// `SOCK_DGRAM`.
@@ -229,8 +246,45 @@ impl Socket {
 
     /// Whether it is a whole socket: no request for a connection, and none that only waits for the end of time (`sk_fullsock`).
     pub fn is_full(&self) -> bool {
-        const TIME_WAIT: u32 = 6;
-        const NEW_SYN_RECV: u32 = 12;
-        !matches!(self.state, TIME_WAIT | NEW_SYN_RECV)
+        !matches!(self.state, TCP_TIME_WAIT | TCP_NEW_SYN_RECV)
+    }
+
+    /// Whether packets find it (`sk_hashed`): a TCP socket listens or has a connection, another one has a port.
+    pub fn is_hashed(&self) -> bool {
+        match self.is_tcp() {
+            true => self.state != TCP_CLOSE,
+            false => self.local_port != 0,
+        }
+    }
+
+    /// Whether programs may hold it without counting (`SOCK_RCU_FREE`): listening TCP sockets and UDP sockets.
+    pub fn is_rcu_freed(&self) -> bool {
+        self.is_udp() || (self.is_tcp() && self.state == TCP_LISTEN)
+    }
+
+    /// The local IPv4 address that packets find it by; none if it takes no IPv4.
+    pub fn rcv_addr4(&self) -> Option<[u8; 4]> {
+        match self.family {
+            AF_INET => Some(self.local_ip4),
+            AF_INET6 if !self.v6only => ipv4_in(&self.local_ip6),
+            _ => None,
+        }
+    }
+
+    /// The remote IPv4 address, zeros if any; none if it has an IPv6 one.
+    pub fn peer_addr4(&self) -> Option<[u8; 4]> {
+        match self.family {
+            AF_INET => Some(self.remote_ip4),
+            AF_INET6 => ipv4_in(&self.remote_ip6),
+            _ => None,
+        }
+    }
+}
+
+/// The IPv4 address that an IPv6 one stands for: that of a mapped address, zeros for zeros.
+fn ipv4_in(addr: &[u8; 16]) -> Option<[u8; 4]> {
+    match Ipv6Addr::from(*addr) {
+        Ipv6Addr::UNSPECIFIED => Some([0; 4]),
+        addr => addr.to_ipv4_mapped().map(|addr| addr.octets()),
     }
 }

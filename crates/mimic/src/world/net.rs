@@ -9,7 +9,7 @@ structure!(
     Device,
     |at| Ok(Device::ethernet(need(at, "ifindex")?, &need::<String>(at, "name")?)),
     [ifindex, name],
-    [mtu, hard_header_len, addr, broadcast, up, rx_queues, addrs, master, forwarding]
+    [mtu, hard_header_len, addr, broadcast, up, rx_queues, addrs, master, vrf_table, forwarding]
 );
 
 structure!(
@@ -86,10 +86,12 @@ structure!(
         rx_queue,
         uid,
         cgroup,
+        netns,
         ino,
         reuse,
         v6only,
         transparent,
+        syn_overflow,
         path,
         tcp,
         options

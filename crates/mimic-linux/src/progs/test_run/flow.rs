@@ -3,12 +3,14 @@
 use super::{
     TestRun, TestRunError, TestRunOut, ctx_init, finish_ctx, finish_data, is_zero, number, refuse, repeat,
 };
+use crate::Linux;
 use crate::net::{self, eth};
 use crate::progs::flow_keys::FLOW_KEYS_LEN;
-use crate::progs::layout;
+use crate::progs::{SkLookup, SkLookupContext, layout};
 use mimic_abi::{ByteOrder, Errno, Size};
 use mimic_vm::memory::{Access, Layout};
 use mimic_vm::{Context, ContextError, Process, Setup};
+use std::net::{IpAddr, SocketAddr};
 
 const AF_INET: u64 = 2;
 const AF_INET6: u64 = 10;
@@ -55,13 +57,34 @@ pub(super) fn sk_lookup(process: &mut Process, run: &TestRun<'_>) -> Result<Test
     if family != AF_INET && family != AF_INET6 {
         return refuse(Errno::EAFNOSUPPORT, "family is AF_INET (2) or AF_INET6 (10)");
     }
-    let mut context = LookupContext::new(&ctx, family == AF_INET, order);
+    let mut context = lookup_context(&ctx, family == AF_INET, order);
     let mut out = repeat(process, &mut context, run, |_| ())?;
-    // No socket can be selected: whatever is not SK_DROP passes.
-    out.retval = if out.retval == SK_DROP { SK_DROP } else { SK_PASS };
+    // Whatever is not SK_DROP passes.
+    out.retval = if context.result() == SkLookup::Drop { SK_DROP } else { SK_PASS };
     ctx[..8].fill(0);
+    if let SkLookup::Selected { cookie, no_reuseport } = context.result() {
+        let linux = process.vm().emulator_as::<Linux>();
+        let socket = linux.and_then(|linux| linux.sockets().get(cookie));
+        if socket.is_some_and(|socket| socket.reuse.port && !no_reuseport) {
+            return refuse(Errno::EOPNOTSUPP, "the selected socket is one of a group that shares its port");
+        }
+        super::set_number(&mut ctx, 0, 8, cookie, order);
+    }
     finish_ctx(&mut out, run, Some(ctx));
     Ok(out)
+}
+
+/// The lookup that `struct bpf_sk_lookup` describes. What the kernel keeps in 16 bits is cut to them.
+fn lookup_context(ctx: &[u8], is_v4: bool, order: ByteOrder) -> SkLookupContext {
+    let addr4 = |off: usize| IpAddr::from(<[u8; 4]>::try_from(&ctx[off..off + 4]).unwrap_or_default());
+    let addr6 = |off: usize| IpAddr::from(<[u8; 16]>::try_from(&ctx[off..off + 16]).unwrap_or_default());
+    let (remote, local) = if is_v4 { (addr4(16), addr4(40)) } else { (addr6(20), addr6(44)) };
+    let remote = SocketAddr::new(remote, u16::from_be_bytes([ctx[36], ctx[37]]));
+    let local = SocketAddr::new(local, number(ctx, 60, 4, order) as u16);
+    let protocol = number(ctx, 12, 4, order) as u32 & 0xffff;
+    let mut context = SkLookupContext::new(protocol, remote, local);
+    context.ingress_ifindex = 0;
+    context
 }
 
 /// What a flow dissector gets: a packet, and keys to fill.
@@ -98,35 +121,5 @@ impl Context for FlowContext {
         keys.store(0, Size::H, network);
         keys.store(2, Size::H, keys.load(2, Size::H).clamp(network, last));
         keys.read(0, &mut self.keys);
-    }
-}
-
-/// What a socket lookup gets: `struct bpf_sk_lookup`.
-struct LookupContext {
-    fields: Vec<u8>,
-}
-
-impl LookupContext {
-    /// The program sees the addresses of its family, and 16 bits of the fields that the kernel keeps in 16.
-    fn new(ctx: &[u8], is_v4: bool, order: ByteOrder) -> LookupContext {
-        let mut fields = ctx.to_vec();
-        for off in [8, 12] {
-            let value = number(ctx, off, 4, order) & 0xffff;
-            super::set_number(&mut fields, off, 4, value, order);
-        }
-        fields[38..40].fill(0);
-        let hidden: &[(usize, usize)] = if is_v4 { &[(20, 36), (44, 60)] } else { &[(16, 20), (40, 44)] };
-        for (from, to) in hidden {
-            fields[*from..*to].fill(0);
-        }
-        LookupContext { fields }
-    }
-}
-
-impl Context for LookupContext {
-    fn enter(&mut self, setup: &mut Setup<'_>) -> Result<[u64; 5], ContextError> {
-        let md = setup.region("context", layout::SK_LOOKUP_LEN, Layout::Fields(layout::SK_LOOKUP))?;
-        md.write(0, &self.fields);
-        Ok([md.base(), 0, 0, 0, 0])
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn test_run(
     let order = process.vm().memory().order();
     let is_l2 = matches!(prog_type, SchedCls | SchedAct);
     let mut context = SkbContext::packet(run.data_in);
+    context.at_ingress = false;
     context.start = if is_l2 { SkbStart::Mac } else { SkbStart::Network };
     check_device(process, ctx.as_deref(), order, &mut context)?;
     let network = &run.data_in[eth::ETH_HLEN as usize..];

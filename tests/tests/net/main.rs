@@ -1,0 +1,5 @@
+//! What programs ask the network: sockets, routes, neighbours. The kernel answers in a namespace that is made for it.
+#![cfg(target_os = "linux")]
+
+mod scene;
+mod sockets;
