@@ -6,12 +6,10 @@ use crate::program::Program;
 use mimic::linux::Linux;
 use mimic::object::{Object, Program as Linked, Target};
 use mimic::vm::memory::{Access, Layout, Region};
-use mimic::vm::{Checks, Engine, FuncRef, Process, RawContext, Vm, VmBuilder};
+use mimic::vm::{Checks, Engine, Entry, FuncRef, RawContext, Vm, VmBuilder};
 
 struct Mimic {
-    process: Process,
-    func: FuncRef,
-    context: RawContext,
+    entry: Entry<'static>,
     memory: Region,
 }
 
@@ -43,22 +41,21 @@ fn load(program: &Program, builder: VmBuilder) -> Result<Box<dyn super::Engine>,
     let vm = builder.build().map_err(|error| error.to_string())?;
     let (_, _, linked) = link(program.object)?;
     let loaded = vm.add(linked, &[]).map_err(|error| error.to_string())?;
-    let process = vm.process(&loaded, 0).map_err(|error| error.to_string())?;
+    // Engines live as long as the benchmarks.
+    let process = Box::leak(Box::new(vm.process(&loaded, 0).map_err(|error| error.to_string())?));
     let layout = Layout::Bytes(Access::ReadWrite);
     let len = program.memory.len() as u32;
     let memory = vm.memory().allocate("input", len, layout).map_err(|error| error.to_string())?;
     memory.write(0, &program.memory);
-    let func = FuncRef { program: loaded, pc: 0 };
-    Ok(on_inputs(Mimic { process, func, context: RawContext::default(), memory }, program))
+    let context = Box::leak(Box::new(RawContext::default()));
+    let entry = process.entry(&FuncRef { program: loaded, pc: 0 }, context);
+    Ok(on_inputs(Mimic { entry, memory }, program))
 }
 
 impl Function for Mimic {
     #[inline(always)]
     fn call(&mut self, off: u32, len: u32) -> Result<u64, String> {
         let args = [self.memory.base() + u64::from(off), u64::from(len), 0, 0, 0];
-        match self.process.call(&self.func, args, &mut self.context) {
-            Ok(outcome) => Ok(outcome.r0),
-            Err(error) => Err(error.to_string()),
-        }
+        self.entry.call(args).map_err(|fault| fault.to_string())
     }
 }

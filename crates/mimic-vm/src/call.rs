@@ -291,6 +291,7 @@ impl<'a> Call<'a> {
         let mut windows = self.state.helper_windows.get();
         windows[usize::from(write)] = self.state.view.window(addr);
         self.state.helper_windows.set(windows);
+        self.state.touched.set(true);
         Ok(at)
     }
 

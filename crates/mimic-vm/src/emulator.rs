@@ -121,7 +121,7 @@ pub trait Emulator: Any + Send + Sync {
         false
     }
 
-    /// Told when a run ends, whichever way, before the context is left.
+    /// Told when a run returns that kept something with [`Call::run_state`], before the context is left.
     fn run_ended(&self, call: &mut Call<'_>) -> Result<(), Trap> {
         let _ = call;
         Ok(())

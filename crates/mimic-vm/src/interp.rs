@@ -45,6 +45,7 @@ impl Process {
         probe: &mut P,
     ) -> Result<Control, Box<Fault>> {
         let swapped = self.vm.memory().order() != ByteOrder::NATIVE;
+        self.state.touched.set(true);
         let mut machine = Machine { process: self, context };
         machine.catch_up();
         let end = if swapped { machine.run::<P, true>(probe) } else { machine.run::<P, false>(probe) };
@@ -307,6 +308,9 @@ impl Machine<'_> {
     #[inline]
     pub(crate) fn call_helper(&mut self, helper: &HelperRef) -> HelperResult {
         let process = &mut *self.process;
+        if process.maps.version != process.vm.maps_version() {
+            process.maps = process.vm.maps();
+        }
         let args = *process.state.regs[1..].first_chunk().expect("there are 16");
         let mut call = Call {
             vm: &process.vm,
@@ -478,8 +482,13 @@ impl Machine<'_> {
         }
     }
 
-    /// Tells the emulator that the run has ended.
+    /// Tells the emulator that the run has ended, if it keeps anything of it.
+    #[inline]
     pub(crate) fn run_ended(&mut self) -> Result<(), Box<FaultKind>> {
+        if self.process.state.keeps_state() { self.tell_end() } else { Ok(()) }
+    }
+
+    fn tell_end(&mut self) -> Result<(), Box<FaultKind>> {
         let process = &mut *self.process;
         let mut call = Call {
             vm: &process.vm,
@@ -502,7 +511,7 @@ fn enter_function(state: &mut State, func: &FuncRef, args: [u64; 5]) -> Result<M
     let Some(at) = func.program.ops.op_at(func.pc) else {
         return Err(Box::new(FaultKind::NotAFunction { value: func_addr(func.program.id, func.pc) }));
     };
-    state.program = func.program.clone();
+    (state.program, state.by_address) = (func.program.clone(), true);
     state.regs[..10].fill(0);
     state.regs[1..6].copy_from_slice(&args);
     state.pc = at;
@@ -571,6 +580,7 @@ impl State {
             Err(_) if self.is_no_page(addr) => return Ok(0),
             Err(error) if self.program.probe_loads && error.place.is_none() => {
                 self.absent_loads += 1;
+                self.touched.set(true);
                 return Ok(0);
             }
             Err(error) => return Err(error.into()),

@@ -4,9 +4,10 @@ use crate::call::Callback;
 use crate::context::{Context, ContextError, Scratch, Setup};
 use crate::emulator::{HelperClosure, HelperImpl};
 use crate::engine::{Checks, Engine};
+use crate::entry::Entry;
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Hook;
-use crate::interp::Control;
+use crate::interp::{Control, Machine};
 use crate::jit::{Choice, JitState, Ready};
 use crate::map::MapTable;
 use crate::memory::{Access, Hygiene, Layout, MemoryError, Part, Recent, Region, RegionInfo, View, Window};
@@ -30,7 +31,7 @@ pub const TAIL_CALLS_MAX: u32 = 33;
 pub(crate) const MAY_GOTO_MAX: u64 = 8 << 20;
 
 /// How a run that was not stopped ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// What the program returned.
     pub r0: u64,
@@ -89,7 +90,7 @@ pub struct Process {
     pub(crate) engine: Engine,
     pub(crate) checks: Checks,
     /// The code that ran last, as long as it is what would run next.
-    pub(crate) ready: Option<Ready>,
+    pub(crate) ready: Option<Box<Ready>>,
 }
 
 impl Process {
@@ -122,7 +123,8 @@ impl Process {
         context: &mut dyn Context,
         probe: &mut P,
     ) -> Result<Option<Outcome>, RunError> {
-        self.enter(context).map_err(RunError::Context)?;
+        let args = self.enter(context).map_err(RunError::Context)?;
+        self.state.reset(&self.entry, args);
         let end = self.execute_chosen(context, probe, true);
         self.finish(context, end)
     }
@@ -133,17 +135,38 @@ impl Process {
         context: &mut dyn Context,
         probe: &mut P,
     ) -> Result<Outcome, RunError> {
-        self.enter(context).map_err(RunError::Context)?;
+        let args = self.enter(context).map_err(RunError::Context)?;
+        let program = self.entry.id;
+        let at_once = match P::ACTIVE {
+            true => None,
+            false => Machine { process: self, context }.run_at_once(program, args),
+        };
+        let end = match at_once {
+            Some(end) => end,
+            None => self.run_entered(context, probe, args),
+        };
+        self.leave(context, end)
+    }
+
+    /// Runs the program with a context that was entered, to its end.
+    fn run_entered<P: Probe>(
+        &mut self,
+        context: &mut dyn Context,
+        probe: &mut P,
+        args: [u64; 5],
+    ) -> Result<(), Box<Fault>> {
+        self.state.reset(&self.entry, args);
         let mut end = self.execute_chosen(context, probe, true);
         while let Ok(Control::Paused) = end {
             end = self.execute(context, &mut NoProbe);
         }
-        Ok(self.finish(context, end)?.expect("it is not paused"))
+        end.map(|_| ())
     }
 
     /// Enters a context, for stepping. It is handed back by `take_context` once the process has ended.
     pub fn start(&mut self, mut context: Box<dyn Context>) -> Result<(), ContextError> {
-        self.enter(&mut *context)?;
+        let args = self.enter(&mut *context)?;
+        self.state.reset(&self.entry, args);
         self.context = Some(context);
         Ok(())
     }
@@ -156,8 +179,10 @@ impl Process {
 
     /// Runs on until the probe stops it or it ends.
     pub fn run_until<P: Probe>(&mut self, probe: &mut P) -> Step {
-        if let Some(end) = &self.state.ended {
-            return end.clone().into();
+        match &self.state.ended {
+            Ended::Not => {}
+            Ended::Exited(outcome) => return Step::Exited(*outcome),
+            Ended::Faulted(fault) => return Step::Faulted(fault.clone()),
         }
         let Some(mut context) = self.context.take() else {
             let kind = FaultKind::Unsupported(
@@ -248,17 +273,31 @@ impl Process {
         args: [u64; 5],
         context: &mut dyn Context,
     ) -> Result<Outcome, RunError> {
+        self.call_func(func, args, context).map(|()| self.state.outcome()).map_err(RunError::Fault)
+    }
+
+    /// The same, without an outcome of its own.
+    pub(crate) fn call_func(
+        &mut self,
+        func: &FuncRef,
+        args: [u64; 5],
+        context: &mut dyn Context,
+    ) -> Result<(), Box<Fault>> {
         self.state.reset(&func.program, args);
         let Some(at) = func.program.ops.op_at(func.pc) else {
             let kind = FaultKind::NotAFunction { value: func.pc.into() };
-            return Err(RunError::Fault(Box::new(self.state.fault(kind))));
+            return Err(Box::new(self.state.fault(kind)));
         };
         self.state.pc = at;
-        let end = self.execute_chosen(context, &mut NoProbe, false);
-        match end {
-            Ok(_) => Ok(self.state.outcome()),
-            Err(fault) => Err(RunError::Fault(fault)),
-        }
+        self.execute_chosen(context, &mut NoProbe, at == 0).map(|_| ())
+    }
+
+    /// The function, ready to be called again and again on a context. For whoever makes memory, context and arguments once, and nothing but them
+    /// changes from run to run.
+    pub fn entry<'a>(&'a mut self, func: &FuncRef, context: &'a mut dyn Context) -> Entry<'a> {
+        // The first call finds out what the others need.
+        self.state.touched.set(true);
+        Entry::new(Machine { process: self, context }, func.clone())
     }
 
     /// Sets what runs the process's instructions; the VM's setting until then.
@@ -296,16 +335,15 @@ impl Process {
         }
     }
 
-    fn enter(&mut self, context: &mut dyn Context) -> Result<(), ContextError> {
+    #[inline]
+    fn enter(&mut self, context: &mut dyn Context) -> Result<[u64; 5], ContextError> {
         let mut setup = Setup {
             scratch: &mut self.state.scratch,
             program: &self.entry,
             vm: &self.vm,
             cpu: self.state.cpu,
         };
-        let args = context.enter(&mut setup)?;
-        self.state.reset(&self.entry, args);
-        Ok(())
+        context.enter(&mut setup)
     }
 
     fn finish(
@@ -313,29 +351,42 @@ impl Process {
         context: &mut dyn Context,
         end: Result<Control, Box<Fault>>,
     ) -> Result<Option<Outcome>, RunError> {
-        if let Ok(Control::Paused) = end {
-            return Ok(None);
+        match end {
+            Ok(Control::Paused) => Ok(None),
+            Ok(Control::Exited) => self.leave(context, Ok(())).map(Some),
+            Err(fault) => self.leave(context, Err(fault)).map(Some),
         }
-        let end = end.map(|_| self.state.outcome());
+    }
+
+    #[inline]
+    fn leave(&mut self, context: &mut dyn Context, end: Result<(), Box<Fault>>) -> Result<Outcome, RunError> {
+        let outcome = self.state.outcome();
+        let r0 = end.is_ok().then_some(outcome.r0);
         let mut setup = Setup {
             scratch: &mut self.state.scratch,
             program: &self.entry,
             vm: &self.vm,
             cpu: self.state.cpu,
         };
-        context.leave(&mut setup, end.as_ref().ok().map(|outcome| outcome.r0));
-        self.state.ended = Some(end.clone());
-        end.map(Some).map_err(RunError::Fault)
+        context.leave(&mut setup, r0);
+        match end {
+            Ok(()) => {
+                self.state.ended = Ended::Exited(outcome);
+                Ok(outcome)
+            }
+            Err(fault) => {
+                self.state.ended = Ended::Faulted(fault.clone());
+                Err(RunError::Fault(fault))
+            }
+        }
     }
 }
 
-impl From<Result<Outcome, Box<Fault>>> for Step {
-    fn from(end: Result<Outcome, Box<Fault>>) -> Step {
-        match end {
-            Ok(outcome) => Step::Exited(outcome),
-            Err(fault) => Step::Faulted(fault),
-        }
-    }
+/// How the run ended, for whoever goes on stepping.
+enum Ended {
+    Not,
+    Exited(Outcome),
+    Faulted(Box<Fault>),
 }
 
 /// Lets one instruction run.
@@ -398,7 +449,12 @@ pub(crate) struct State {
     pub(crate) jit: JitState,
     stack: Region,
     run_state: Vec<(TypeId, Box<dyn Any + Send>)>,
-    ended: Option<Result<Outcome, Box<Fault>>>,
+    ended: Ended,
+    /// Something of the last run is left that the next must not find: windows, frames, run states, registers. What compiled code does by itself
+    /// leaves nothing.
+    pub(crate) touched: Cell<bool>,
+    /// The function that is to run next is entered by its address.
+    pub(crate) by_address: bool,
 }
 
 impl State {
@@ -429,21 +485,37 @@ impl State {
             jit: JitState::default(),
             stack,
             run_state: Vec::new(),
-            ended: None,
+            ended: Ended::Not,
+            touched: Cell::new(true),
+            by_address: false,
         })
     }
 
+    /// Gets ready for a run of the program, from its first op on.
+    #[inline]
     fn reset(&mut self, program: &Arc<LoadedProgram>, args: [u64; 5]) {
+        if self.touched.get() || !Arc::ptr_eq(&self.program, program) {
+            self.clear(program);
+        }
+        let [r1, r2, r3, r4, r5] = args;
+        self.regs[..6].copy_from_slice(&[0, r1, r2, r3, r4, r5]);
+        (self.pc, self.insns, self.may_goto, self.ended) = (0, 0, MAY_GOTO_MAX, Ended::Not);
+        self.refresh();
+    }
+
+    /// Removes what the last run left.
+    fn clear(&mut self, program: &Arc<LoadedProgram>) {
         self.regs = [0; 16];
-        self.regs[1..6].copy_from_slice(&args);
         if !Arc::ptr_eq(&self.program, program) {
             self.program = program.clone();
         }
         self.frames.clear();
         self.run_state.clear();
-        (self.pc, self.insns, self.tail_calls, self.absent_loads, self.ended) = (0, 0, 0, 0, None);
-        self.memory_changed();
+        (self.tail_calls, self.absent_loads, self.by_address) = (0, 0, false);
+        self.forget_windows();
         self.enter_frame();
+        // Frames are given out anew for each run.
+        self.touched.set(self.view.memory().hygiene() != Hygiene::Off);
     }
 
     /// Points r10 at the frame of the current depth.
@@ -458,6 +530,7 @@ impl State {
 
     /// Calls the op at `target`; the current function goes on at `return_to`.
     pub(crate) fn push_frame(&mut self, return_to: u32, pending: Option<Pending>) -> Result<(), FaultKind> {
+        self.touched.set(true);
         // A program that a tail call entered has frames of its own: its callers', in subprograms, stay where they are.
         if self.frames.len() as u32 + 1 >= FRAMES_MAX * (self.tail_calls + 1) {
             return Err(FaultKind::CallDepth { frames_max: FRAMES_MAX });
@@ -494,6 +567,7 @@ impl State {
     #[inline]
     pub(crate) fn set_window(&mut self, base: u8, window: Window) {
         let base = base & 15;
+        self.touched.set(true);
         self.windows[usize::from(base)] = window;
         self.windows_set |= 1 << base;
     }
@@ -549,13 +623,20 @@ impl State {
         }
     }
 
-    fn outcome(&self) -> Outcome {
+    #[inline]
+    pub(crate) fn outcome(&self) -> Outcome {
         Outcome {
             r0: self.regs[0],
             insns: self.insns,
             tail_calls: self.tail_calls,
             absent_loads: self.absent_loads,
         }
+    }
+
+    /// Whether anything is kept for the length of the run.
+    #[inline]
+    pub(crate) fn keeps_state(&self) -> bool {
+        !self.run_state.is_empty()
     }
 
     pub(crate) fn run_state_if<T: Any>(&mut self) -> Option<&mut T> {
@@ -568,6 +649,7 @@ impl State {
         let at = match self.run_state.iter().position(|(known, _)| *known == id) {
             Some(at) => at,
             None => {
+                self.touched.set(true);
                 self.run_state.push((id, Box::new(T::default())));
                 self.run_state.len() - 1
             }

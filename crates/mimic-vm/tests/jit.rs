@@ -268,3 +268,62 @@ fn other_faults_of_the_host_go_where_they_went() {
     let said = String::from_utf8_lossy(&child.stderr);
     assert!(said.contains("overflowed its stack"), "the standard library's own message: {said}");
 }
+
+/// A context whose first 8 bytes are a field.
+fn with_fields() -> RawContext {
+    const FIELDS: &[mimic_abi::CtxField] =
+        &[mimic_abi::CtxField { name: "field", off: 0, size: 8, access: mimic_abi::CtxAccess::ReadWrite }];
+    let layout = mimic_abi::CtxLayout { name: "fields", size: 8, fields: FIELDS };
+    RawContext { layout: Some(layout), ..RawContext::new(vec![1; 8]) }
+}
+
+/// The faults of a program on a context with fields, in each engine. It hands code that knows its context something else.
+fn astray(text: &str) {
+    let code = assemble(text, &()).expect("it is well-formed").slots;
+    let mut faults = Vec::new();
+    for (engine, checks) in [INTERP, PRECISE, CAGE] {
+        let vm = Vm::builder(Small).engine(engine).checks(checks).build().expect("address space");
+        let program =
+            vm.add(Program::from_code("test", code.clone(), ByteOrder::Little), &[]).expect("it loads");
+        let mut process = vm.process(&program, 0).expect("memory");
+        faults.push(process.run(&mut with_fields()).expect_err("it leaves the context").to_string());
+    }
+    assert!(faults[0].contains("read of 8 bytes at 0x7"), "{}", faults[0]);
+    assert!(faults.iter().all(|fault| *fault == faults[0]), "{faults:?}");
+}
+
+#[test]
+fn a_tail_call_with_another_context_is_checked() {
+    astray("r6 = *(u64 *)(r1 + 0); r1 = 0x7fffffff0000 ll; call 2; r0 = 0; exit");
+}
+
+#[test]
+fn a_forged_function_pointer_is_checked() {
+    // Program 1, the slot of the load: not a function's first, and reached with the context otherwise.
+    astray(
+        "if r2 == 1 goto +6; r1 = 0x7fffffff0000 ll; r3 = 0xffffb00000100007 ll; callx r3; exit;
+         r0 = *(u64 *)(r1 + 0); exit",
+    );
+}
+
+#[test]
+fn an_entry_does_what_runs_do() {
+    let code = assemble("r0 = r1; r0 += r2; if r2 == 9 goto +1; exit; r0 = *(u64 *)(r1 + 0); exit", &())
+        .expect("it is")
+        .slots;
+    for (engine, checks) in [INTERP, PRECISE, CAGE] {
+        let vm = Vm::builder(Small).engine(engine).checks(checks).build().expect("address space");
+        let program =
+            vm.add(Program::from_code("test", code.clone(), ByteOrder::Little), &[]).expect("it loads");
+        let mut process = vm.process(&program, 0).expect("memory");
+        let mut context = RawContext::default();
+        let mut entry = process.entry(&mimic_vm::FuncRef { program, pc: 0 }, &mut context);
+        for turn in 0..3 {
+            assert_eq!(entry.call([40, 2, 0, 0, 0]).expect("it returns"), 42, "{engine} {turn}");
+            assert_eq!(entry.insns(), 4);
+            let fault = entry.call([40, 9, 0, 0, 0]).expect_err("nothing is there").to_string();
+            assert!(fault.contains("read of 8 bytes at 0x28"), "{fault}");
+            assert_eq!(entry.call([1, 2, 0, 0, 0]).expect("it returns"), 3);
+        }
+    }
+}

@@ -27,6 +27,13 @@ pub(crate) enum Choice {
     Jit,
 }
 
+impl crate::interp::Machine<'_> {
+    /// Never: there is no code.
+    pub(crate) fn run_at_once(&mut self, _program: u32, _args: [u64; 5]) -> Option<Result<(), Box<Fault>>> {
+        None
+    }
+}
+
 impl Process {
     /// The engine for the run that begins now. The error says why there is none.
     pub(crate) fn choose(&self, _probed: bool) -> Result<Choice, String> {

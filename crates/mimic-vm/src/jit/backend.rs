@@ -33,6 +33,12 @@ pub(super) struct Access {
 
 /// Emits code. Registers are eBPF's by number.
 pub(super) trait Backend: Sized {
+    /// Said first: the registers that the program has anything in, and whether it touches memory. A back end that saves and loads all
+    /// whatever the program does need not know.
+    fn uses(&mut self, regs: u16, memory: bool) {
+        let _ = (regs, memory);
+    }
+
     fn label(&mut self) -> Label;
     fn bind(&mut self, label: Label);
     /// Bytes emitted so far.

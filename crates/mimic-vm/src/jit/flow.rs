@@ -44,6 +44,10 @@ pub(super) struct Flow {
     pub(super) may_goto: bool,
     /// Functions that something in the program has the address of.
     pub(super) entries: Box<[usize]>,
+    /// Registers that any op reads or writes.
+    pub(super) used: RegSet,
+    /// Whether any op may touch guest memory.
+    pub(super) memory: bool,
 }
 
 pub(super) fn next(op: &Op) -> Next {
@@ -67,6 +71,8 @@ impl Flow {
             live_after: Box::default(),
             may_goto: false,
             entries: function_starts(program).into(),
+            used: 0,
+            memory: false,
         };
         for at in flow.entries.iter().copied().chain([0]) {
             flow.targets[at] = true;
@@ -87,7 +93,13 @@ impl Flow {
         for (leads, target) in flow.leads.iter_mut().zip(&flow.targets) {
             *leads |= target;
         }
-        flow.live_after = flow.liveness(program, flow.entries.is_empty());
+        let calls = ops.iter().any(|op| matches!(op.code, Code::CallSubprog | Code::CallX));
+        let alone = flow.entries.is_empty() && !calls;
+        flow.live_after = flow.liveness(program, alone);
+        flow.used = ops.iter().map(|op| used(program, op, alone)).fold(0, core::ops::BitOr::bitor);
+        flow.memory = ops.iter().any(|op| {
+            op.code.access().is_some() || matches!(op.code, Code::Rare | Code::CallHelper | Code::CallSubprog)
+        });
         flow
     }
 
@@ -95,7 +107,6 @@ impl Flow {
     fn liveness(&self, program: &LoadedProgram, alone: bool) -> Box<[RegSet]> {
         let ops = &program.ops.ops;
         let mut live_after = vec![0; ops.len()];
-        let alone = alone && !ops.iter().any(|op| matches!(op.code, Code::CallSubprog | Code::CallX));
         // Live at the beginning of each run; the rest is not kept.
         let mut live_at = vec![0; ops.len()];
         let mut changed = true;
@@ -135,6 +146,17 @@ fn function_starts(program: &LoadedProgram) -> Vec<usize> {
         _ => None,
     });
     refs.chain(program.exception_callback).filter_map(|pc| program.ops.op_at(pc)).collect()
+}
+
+/// What an op has to do with, r10 included.
+fn used(program: &LoadedProgram, op: &Op, alone: bool) -> RegSet {
+    let (uses, defs) = match op.code {
+        Code::End | Code::WriteR10 => (0, 0),
+        _ => operands(program, op, alone),
+    };
+    let frame = matches!(op.code, Code::FpLoadB | Code::FpLoadH | Code::FpLoadW | Code::FpLoadDw)
+        || matches!(op.code, Code::FpStoreB | Code::FpStoreH | Code::FpStoreW | Code::FpStoreDw);
+    uses | defs | RegSet::from(frame) << 10
 }
 
 /// What an op reads and writes.

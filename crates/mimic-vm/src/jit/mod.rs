@@ -58,6 +58,8 @@ pub(crate) struct Compiled {
     entries: Box<[u32]>,
     returns: Box<[(u32, u32)]>,
     leads: Box<[u32]>,
+    /// Functions that may be entered by their address, sorted; all that can be entered if nothing is known of any register.
+    functions: Option<Box<[usize]>>,
 }
 
 impl Compiled {
@@ -76,12 +78,19 @@ impl Compiled {
             entries: made.entries,
             returns: made.returns,
             leads: made.leads,
+            functions: mode.ctx.map(|_| made.functions),
         })
     }
 
     /// Where the code of an op can be entered.
     fn entry(&self, op: usize) -> Option<usize> {
         self.entries.get(op).filter(|off| **off != NO_ENTRY).map(|off| self.memory.addr(*off))
+    }
+
+    /// The same for a function that is entered by its address: with anything in its registers.
+    fn function(&self, op: usize) -> Option<usize> {
+        let may = self.functions.as_ref().is_none_or(|functions| op != 0 && functions.contains(&op));
+        self.entry(op).filter(|_| may)
     }
 
     /// The op that an address returns to.

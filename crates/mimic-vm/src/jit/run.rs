@@ -10,7 +10,7 @@ use crate::interp::{Control, Machine, Moved};
 use crate::memory::{AccessError, Hygiene};
 use crate::op::Code;
 use crate::probe::NoProbe;
-use crate::process::{Process, State};
+use crate::process::{MAY_GOTO_MAX, Process, State};
 use crate::program::LoadedProgram;
 use core::ops::Range;
 use mimic_abi::{ByteOrder, Insn};
@@ -31,19 +31,19 @@ pub(crate) struct Ready {
     program: u32,
     mode: Mode,
     code: Arc<Compiled>,
-    /// Contexts that it is for: addresses, whether it is their first one, and the version of the table of objects that says so.
+    /// The address of the code's way in for a fresh run.
+    enter: usize,
+    /// What r1 may be: the address of a context with fields, or any address in one region without. As of this version of the table of objects.
     contexts: Range<u64>,
-    first: bool,
     version: u64,
 }
 
 impl Ready {
     #[inline]
     fn suits(&self, state: &State) -> bool {
-        let r1 = state.regs[1];
-        let same = self.version == state.view.version() && self.contexts.contains(&r1);
         self.program == state.program.id
-            && (self.mode.checks == Checks::Precise || same && (r1 == self.contexts.start) == self.first)
+            && self.version == state.view.version()
+            && self.contexts.contains(&state.regs[1])
     }
 }
 
@@ -85,12 +85,11 @@ impl Process {
         let ready = match self.ready.take().filter(|ready| ready.suits(&self.state)) {
             Some(ready) => ready,
             None => match self.make_ready() {
-                Ok(ready) => ready,
+                Ok(ready) => Box::new(ready),
                 Err(why) => return Err(Box::new(self.state.fault(FaultKind::Unsupported(why)))),
             },
         };
         let mut machine = Machine { process: self, context };
-        machine.catch_up();
         let end = match machine.run_jit(&ready, fresh) {
             Ok(()) => machine.run_ended().map(|()| Control::Exited),
             Err(kind) => Err(kind),
@@ -106,43 +105,92 @@ impl Process {
         let (contexts, fields) = state.view.context_at(r1);
         let mode = Mode {
             checks: self.checks,
-            ctx: fields.filter(|_| self.checks == Checks::Cage),
+            ctx: fields.filter(|_| self.vm.memory().hygiene() != Hygiene::Poison),
             watched: self.hook.is_some() || !self.overrides.is_empty(),
             frames_outside: self.vm.memory().hygiene() != Hygiene::Off,
         };
         let code = state.program.compiled.code(&state.program, &mode)?;
-        let (program, version, first) = (state.program.id, state.view.version(), r1 == contexts.start);
-        Ok(Ready { program, mode, code, contexts, first, version })
+        let (program, enter) = (state.program.id, code.memory.addr(code.enter));
+        Ok(Ready { program, mode, code, enter, contexts, version: state.view.version() })
+    }
+}
+
+/// Which code runs of each program, in one run.
+struct Codes<'a> {
+    ready: &'a Ready,
+    mode: Mode,
+    /// The code of another program, or of another mode.
+    other: Option<(u32, Arc<Compiled>)>,
+}
+
+impl Codes<'_> {
+    fn of(&mut self, program: &Arc<LoadedProgram>) -> Result<&Compiled, Box<FaultKind>> {
+        if program.id == self.ready.program && self.mode == self.ready.mode {
+            return Ok(&self.ready.code);
+        }
+        if self.other.as_ref().is_none_or(|(other, _)| *other != program.id) {
+            let code = program.compiled.code(program, &self.mode);
+            self.other = Some((program.id, code.map_err(|why| Box::new(FaultKind::Unsupported(why)))?));
+        }
+        Ok(&self.other.as_ref().expect("it was put there").1)
+    }
+
+    /// A program is entered at its beginning, with this in r1: if that is not the context that code is made for, nothing is taken for granted
+    /// from here on.
+    fn enters_with(&mut self, r1: u64) {
+        if self.mode.ctx.is_some() && r1 != self.ready.contexts.start {
+            (self.mode.checks, self.mode.ctx, self.other) = (Checks::Precise, None, None);
+        }
     }
 }
 
 impl Machine<'_> {
-    fn run_jit(&mut self, ready: &Ready, mut fresh: bool) -> Result<(), Box<FaultKind>> {
-        // The code of a program that a tail call led to.
-        let mut other: Option<(u32, Arc<Compiled>)> = None;
+    fn run_jit(&mut self, ready: &Ready, fresh: bool) -> Result<(), Box<FaultKind>> {
+        if !fresh {
+            self.process.state.by_address = true;
+            return self.go_on(ready);
+        }
+        let state = &mut self.process.state;
+        state.jit.cage = state.view.memory().host_addr();
+        state.jit.last_frame = state.last_frame();
+        state.jit.code = Arc::as_ptr(&ready.code).addr();
+        let [_, r1, r2, r3, r4, r5, ..] = state.regs;
+        let pair = self.enter_fresh(ready.enter, [r1, r2, r3, r4, r5]);
+        self.go_on_after(ready, pair)
+    }
+
+    /// What comes after a fresh run was entered.
+    fn go_on_after(&mut self, ready: &Ready, pair: Pair) -> Result<(), Box<FaultKind>> {
+        if self.returned(&pair) {
+            return Ok(());
+        }
+        match self.left(&ready.code, pair)? {
+            Moved::Exit => Ok(()),
+            Moved::Jump | Moved::Program => self.go_on(ready),
+        }
+    }
+
+    /// Goes on where the state says, until the run's end.
+    fn go_on(&mut self, ready: &Ready) -> Result<(), Box<FaultKind>> {
+        let mut codes = Codes { ready, mode: ready.mode, other: None };
+        let mut tail_calls = 0;
         loop {
-            let id = self.process.state.program.id;
-            let code = if id == ready.program {
-                &*ready.code
-            } else {
-                if other.as_ref().is_none_or(|(other, _)| *other != id) {
-                    let program = &self.process.state.program;
-                    let code = program.compiled.code(program, &ready.mode);
-                    other = Some((id, code.map_err(|why| Box::new(FaultKind::Unsupported(why)))?));
-                }
-                &*other.as_ref().expect("it was put there").1
+            let state = &mut self.process.state;
+            if core::mem::replace(&mut tail_calls, state.tail_calls) != state.tail_calls {
+                codes.enters_with(state.regs[1]);
+            }
+            let code = codes.of(&state.program)?;
+            let pc = state.pc;
+            let entry = match core::mem::take(&mut state.by_address) {
+                true => code.function(pc),
+                false => code.entry(pc),
             };
-            let pc = self.process.state.pc;
-            let Some(entry) = code.entry(pc) else {
+            let Some(entry) = entry else {
                 // A function pointer that leads into the middle of a function: nobody compiles such.
                 return self.run::<NoProbe, false>(&mut NoProbe).map(|_| ());
             };
-            let pair = self.enter(code, entry, fresh && pc == 0);
-            fresh = false;
-            let state = &mut self.process.state;
-            state.insns = (allowance(state) - state.jit.budget) as u64;
-            if pair.status == Reason::Returned as u64 && state.frames.is_empty() {
-                state.regs[0] = pair.value;
+            let pair = self.enter_at(code, entry);
+            if self.returned(&pair) {
                 return Ok(());
             }
             match self.left(code, pair)? {
@@ -152,8 +200,71 @@ impl Machine<'_> {
         }
     }
 
-    /// Runs code until it is left.
-    fn enter(&mut self, code: &Compiled, entry: usize, fresh: bool) -> Pair {
+    /// Runs a program from its beginning, if its code is at hand and the last run left nothing to be cleared; the end, if it was run.
+    #[inline]
+    pub(crate) fn run_at_once(&mut self, program: u32, args: [u64; 5]) -> Option<Result<(), Box<Fault>>> {
+        let process = &mut *self.process;
+        let (ready, state) = (process.ready.as_deref()?, &mut process.state);
+        let suits = ready.program == program
+            && !state.touched.get()
+            && ready.version == state.view.memory().version()
+            && ready.contexts.contains(&args[0]);
+        if !suits {
+            return None;
+        }
+        let enter = ready.enter;
+        state.may_goto = MAY_GOTO_MAX;
+        let pair = self.enter_fresh(enter, args);
+        let state = &mut self.process.state;
+        state.insns = (allowance(state) - state.jit.budget) as u64;
+        state.regs[0] = pair.value;
+        if pair.status == Reason::Returned as u64 && !state.touched.get() {
+            return Some(Ok(()));
+        }
+        Some(self.left_at_once(pair))
+    }
+
+    /// The rest of a run that code was left in.
+    #[cold]
+    fn left_at_once(&mut self, pair: Pair) -> Result<(), Box<Fault>> {
+        let ready = self.process.ready.take().expect("its code ran");
+        let end = self.go_on_after(&ready, pair).and_then(|()| self.run_ended());
+        self.process.ready = Some(ready);
+        end.map_err(|kind| Box::new(self.process.state.fault(*kind)))
+    }
+
+    /// Counts what ran, and takes r0 if the run has ended with that.
+    #[inline]
+    fn returned(&mut self, pair: &Pair) -> bool {
+        let state = &mut self.process.state;
+        state.insns = (allowance(state) - state.jit.budget) as u64;
+        let ended = pair.status == Reason::Returned as u64 && state.frames.is_empty();
+        if ended {
+            state.regs[0] = pair.value;
+        } else {
+            state.touched.set(true);
+        }
+        ended
+    }
+
+    /// Runs the main function until its code is left, from its beginning. What else code needs of the state is there from the last time that
+    /// something else than this code was entered.
+    #[inline]
+    fn enter_fresh(&mut self, enter: usize, [r1, r2, r3, r4, r5]: [u64; 5]) -> Pair {
+        let machine = core::ptr::from_mut(self).addr();
+        let state = &mut self.process.state;
+        state.jit.machine = machine;
+        state.jit.budget = allowance(state);
+        // SAFETY: see `enter_at`; this is the code's way in for fresh runs.
+        unsafe {
+            let enter: unsafe extern "C" fn(*mut State, u64, u64, u64, u64, u64) -> Pair =
+                core::mem::transmute(enter);
+            enter(core::ptr::from_mut(state), r1, r2, r3, r4, r5)
+        }
+    }
+
+    /// Runs code until it is left, from the entry of the state's pc on.
+    fn enter_at(&mut self, code: &Compiled, entry: usize) -> Pair {
         let machine = core::ptr::from_mut(self).addr();
         let state = &mut self.process.state;
         state.jit.cage = state.view.memory().host_addr();
@@ -161,22 +272,13 @@ impl Machine<'_> {
         state.jit.last_frame = state.last_frame();
         state.jit.machine = machine;
         state.jit.code = core::ptr::from_ref(code).addr();
-        let [_, r1, r2, r3, r4, r5, ..] = state.regs;
-        // SAFETY: the code was made by the back end for this program, is alive, and gets what its two ways in ask for. It touches the
+        // SAFETY: the code was made by the back end for this program, is alive, and gets what its way in asks for. It touches the
         // state, guest memory through checks or inside the cage, and the host's stack below this function. The machine is reached through
         // `state.jit.machine` meanwhile, and not through `self`.
         unsafe {
-            let state = core::ptr::from_mut(state);
-            if fresh {
-                let enter = code.memory.addr(code.enter);
-                let enter: unsafe extern "C" fn(*mut State, u64, u64, u64, u64, u64) -> Pair =
-                    core::mem::transmute(enter);
-                enter(state, r1, r2, r3, r4, r5)
-            } else {
-                let resume = code.memory.addr(code.resume);
-                let resume: unsafe extern "C" fn(*mut State, usize) -> Pair = core::mem::transmute(resume);
-                resume(state, entry)
-            }
+            let resume = code.memory.addr(code.resume);
+            let resume: unsafe extern "C" fn(*mut State, usize) -> Pair = core::mem::transmute(resume);
+            resume(core::ptr::from_mut(state), entry)
         }
     }
 

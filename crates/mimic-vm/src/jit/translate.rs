@@ -28,16 +28,16 @@ pub(super) struct Translation {
     pub(super) returns: Box<[(u32, u32)]>,
     /// For each op, the first of the straight run that it is in.
     pub(super) leads: Box<[u32]>,
+    /// Functions that the program has the addresses of.
+    pub(super) functions: Box<[usize]>,
 }
 
 pub(super) fn translate<B: Backend>(program: &LoadedProgram, mode: &Mode, backend: B) -> Translation {
     let flow = Flow::new(program);
-    let bases = match (mode.checks, mode.ctx) {
-        (Checks::Cage, Some(_)) => Some(ctx::bases(program, &flow)),
-        _ => None,
-    };
+    let bases = mode.ctx.map(|_| ctx::bases(program, &flow));
     let ops = &program.ops.ops;
     let mut b = backend;
+    b.uses(flow.used, flow.memory);
     let labels = flow.targets.iter().map(|target| target.then(|| b.label())).collect();
     let translator = Translator {
         program,
@@ -111,6 +111,7 @@ impl<B: Backend> Translator<'_, B> {
             entries: self.entries.into(),
             returns: self.returns.into(),
             leads: self.leads.into(),
+            functions: self.flow.entries,
         }
     }
 
@@ -243,18 +244,19 @@ impl<B: Backend> Translator<'_, B> {
     /// What an access is held against: none if only the table of objects can tell.
     fn check(&mut self, at: usize, base: u8, off: i32, size: Size, store: bool) -> Option<Check> {
         // Loads from nothing give zero in some programs: what is nothing is known to the table of objects only.
-        let arena = self.program.arena.is_some();
-        if self.mode.checks == Checks::Precise || self.program.probe_loads || arena {
-            return Some(Check::Window(self.b.label()));
-        }
+        let precise =
+            self.mode.checks == Checks::Precise || self.program.probe_loads || self.program.arena.is_some();
         match (self.bases.as_ref().map_or(Fact::No, |bases| bases[at]), self.mode.ctx) {
             (Fact::At(start), Some(layout)) => {
-                let off = u32::try_from(i64::from(start) + i64::from(off)).ok()?;
-                let allowed = layout.allows(off, size.bytes() as u32, store);
-                let whole = !store || layout.kept(off, u64::MAX) == Some(u64::MAX);
-                (allowed && whole).then_some(Check::Known)
+                let off = u32::try_from(i64::from(start) + i64::from(off)).ok();
+                let allowed = off.is_some_and(|off| {
+                    layout.allows(off, size.bytes() as u32, store)
+                        && (!store || layout.kept(off, u64::MAX) == Some(u64::MAX))
+                });
+                allowed.then_some(Check::Known)
             }
             (Fact::Maybe, Some(_)) => Some(Check::Window(self.b.label())),
+            _ if precise => Some(Check::Window(self.b.label())),
             _ if base == 10 || self.exact & 1 << base != 0 => Some(Check::Known),
             _ => Some(Check::Cage),
         }

@@ -282,17 +282,20 @@ impl View {
         region.allows(off, u32::try_from(len).ok()?, write).then_some((region, off))
     }
 
-    /// The addresses of the region around this one, and the fields of the context that begins here, if one does. Without a region only
-    /// this address.
+    /// The context with fields that begins here: its address alone. Or else all addresses of a region without fields that this one is in;
+    /// or else this one.
     pub(crate) fn context_at(&self, addr: u64) -> (core::ops::Range<u64>, Option<mimic_abi::CtxLayout>) {
         let inside = |region: &&Arc<RegionInfo>| addr - u64::from(region.base) < u64::from(region.capacity);
+        let alone = addr..addr.saturating_add(1);
         match self.table.at_or_before(addr).filter(inside) {
+            Some(region) if region.fields().is_some() => {
+                (alone, region.fields().filter(|_| addr == u64::from(region.base)))
+            }
             Some(region) => {
                 let start = u64::from(region.base);
-                let fields = region.fields().filter(|_| addr == start);
-                (start..start + u64::from(region.capacity), fields)
+                (start..start + u64::from(region.capacity), None)
             }
-            None => (addr..addr.saturating_add(1), None),
+            None => (alone, None),
         }
     }
 

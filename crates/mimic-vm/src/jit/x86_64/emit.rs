@@ -43,6 +43,9 @@ pub(super) fn saved(reg: usize) -> Mem {
 pub(in crate::jit) struct X86_64 {
     pub(super) asm: Asm,
     bmi2: bool,
+    /// See [`Backend::uses`].
+    pub(super) used: u16,
+    pub(super) memory: bool,
     /// The register whose low half the scratch register holds.
     held: Option<u8>,
     /// Ways out, by reason.
@@ -57,7 +60,7 @@ impl X86_64 {
         let mut asm = Asm::default();
         let exits = [(); 8].map(|()| asm.label());
         let rust = asm.label();
-        X86_64 { asm, bmi2, held: None, exits, rust }
+        X86_64 { asm, bmi2, used: u16::MAX, memory: true, held: None, exits, rust }
     }
 
     /// The scratch register is about to be used.
@@ -245,6 +248,10 @@ impl X86_64 {
 }
 
 impl Backend for X86_64 {
+    fn uses(&mut self, regs: u16, memory: bool) {
+        (self.used, self.memory) = (regs, memory);
+    }
+
     fn label(&mut self) -> Label {
         self.asm.label()
     }
@@ -482,7 +489,9 @@ impl Backend for X86_64 {
         self.asm.store(8, state(jit_field!(budget)), BUDGET);
         if call.looks {
             for reg in [0, 6, 7, 8, 9] {
-                self.asm.store(8, saved(reg), MAP[reg]);
+                if self.has(reg) {
+                    self.asm.store(8, saved(reg), MAP[reg]);
+                }
             }
         }
         self.asm.mov_imm(SCRATCH, call.helper as u64);

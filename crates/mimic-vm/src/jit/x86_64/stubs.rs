@@ -1,6 +1,6 @@
 //! The ways in and out of compiled code, which are part of each program's.
 
-use super::asm::{Arith, Gpr, R12, R13, R14, R15, RAX, RBP, RBX, RDI, RDX, RSI, RSP};
+use super::asm::{Arith, Gpr, RAX, RBP, RDX, RSI, RSP};
 use super::emit::{BUDGET, CAGE, MAP, SCRATCH, STATE, X86_64, jit_field, saved, state};
 use crate::jit::backend::Finished;
 use crate::jit::label::Label;
@@ -9,8 +9,8 @@ use crate::jit::state::Reason;
 use crate::process::State;
 use core::mem::offset_of;
 
-/// What the host's calling convention has functions keep.
-const KEPT: [Gpr; 6] = [RBX, RBP, R12, R13, R14, R15];
+/// The registers of r6 to r10, which the host's calling convention has functions keep.
+const KEPT: [usize; 5] = [6, 7, 8, 9, 10];
 
 impl X86_64 {
     pub(super) fn stubs(mut self, main: Label) -> Finished {
@@ -30,15 +30,22 @@ impl X86_64 {
         let here = self.asm.at();
         self.come_in();
         for reg in [0, 6, 7, 8, 9] {
-            self.asm.mov_imm(MAP[reg], 0);
+            if self.has(reg) {
+                self.asm.mov_imm(MAP[reg], 0);
+            }
         }
-        self.asm.load(8, RBP, saved(10));
+        if self.has(10) {
+            self.asm.load(8, RBP, saved(10));
+        }
         self.asm.call(main);
         self.asm.store(8, state(jit_field!(budget)), BUDGET);
         self.asm.mov_imm(RDX, Reason::Returned as u64);
         self.asm.bind(out);
-        self.asm.arith_imm(true, Arith::Add, RSP, 8);
-        for reg in KEPT.into_iter().rev() {
+        let kept = self.kept();
+        if kept.len().is_multiple_of(2) {
+            self.asm.arith_imm(true, Arith::Add, RSP, 8);
+        }
+        for reg in kept.into_iter().rev() {
             self.asm.pop(reg);
         }
         self.asm.ret();
@@ -60,25 +67,46 @@ impl X86_64 {
         here
     }
 
+    /// Whether the program has anything in a register. Those of arguments and results always count.
+    pub(super) fn has(&self, reg: usize) -> bool {
+        reg < 6 || self.used & 1 << reg != 0
+    }
+
+    /// The host's registers that are the program's and have to be given back.
+    fn kept(&self) -> Vec<Gpr> {
+        let kept = KEPT.into_iter().filter(|reg| self.has(*reg)).map(|reg| MAP[reg]);
+        self.memory.then_some(CAGE).into_iter().chain(kept).collect()
+    }
+
+    /// The stack is aligned for calls afterwards.
     fn come_in(&mut self) {
-        for reg in KEPT {
-            self.asm.push(reg);
+        let kept = self.kept();
+        for reg in &kept {
+            self.asm.push(*reg);
         }
-        self.asm.arith_imm(true, Arith::Sub, RSP, 8);
+        if kept.len().is_multiple_of(2) {
+            self.asm.arith_imm(true, Arith::Sub, RSP, 8);
+        }
         self.asm.store(8, state(jit_field!(entry_sp)), RSP);
-        self.asm.load(8, CAGE, state(jit_field!(cage)));
+        if self.memory {
+            self.asm.load(8, CAGE, state(jit_field!(cage)));
+        }
         self.asm.load(8, BUDGET, state(jit_field!(budget)));
     }
 
     fn fill(&mut self) {
         for (reg, host) in MAP.into_iter().enumerate() {
-            self.asm.load(8, host, saved(reg));
+            if self.has(reg) {
+                self.asm.load(8, host, saved(reg));
+            }
         }
     }
 
     fn spill(&mut self, first: usize) {
         for (reg, host) in MAP.into_iter().enumerate().skip(first) {
-            self.asm.store(8, saved(reg), host);
+            if self.has(reg) {
+                self.asm.store(8, saved(reg), host);
+            }
         }
     }
 
@@ -101,12 +129,13 @@ impl X86_64 {
         self.spill(0);
         self.asm.store(8, state(jit_field!(budget)), BUDGET);
         self.asm.bind(spilled);
-        self.asm.mov(true, RBX, STATE);
         self.asm.mov(true, RSI, RSP);
         self.asm.arith_imm(true, Arith::And, RSP, -16);
+        self.asm.push(STATE);
+        self.asm.push(STATE);
         self.asm.mov_imm(SCRATCH, runtime::unwind as *const () as u64);
         self.asm.call_reg(SCRATCH);
-        self.asm.mov(true, RDI, RBX);
+        self.asm.pop(STATE);
         self.asm.load(8, RSP, state(jit_field!(entry_sp)));
         self.asm.load(8, RDX, state(jit_field!(reason)));
         self.asm.jmp(out);
@@ -120,10 +149,13 @@ impl X86_64 {
         self.spill(0);
         self.asm.store(8, state(jit_field!(budget)), BUDGET);
         self.asm.store(8, state(offset_of!(State, pc)), SCRATCH);
-        self.asm.mov(true, RBX, STATE);
+        // With what called this there is an odd number of words since the stack was aligned.
+        self.asm.push(STATE);
+        self.asm.push(STATE);
         self.asm.mov_imm(SCRATCH, runtime::op as *const () as u64);
         self.asm.call_reg(SCRATCH);
-        self.asm.mov(true, STATE, RBX);
+        self.asm.pop(STATE);
+        self.asm.pop(STATE);
         self.asm.test(false, RAX, RAX);
         self.asm.jcc(super::asm::Cc::Ne, fault);
         self.fill();
