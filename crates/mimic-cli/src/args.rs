@@ -18,7 +18,7 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Run a program of an object over packets: verdicts, maps, trace output, ring buffer records
+    /// Run a program of an object, over packets if it takes them: verdicts, maps, trace output, ring buffer records
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<Run>),
     /// Show the instructions of an object's programs, with source lines and jump arrows
@@ -110,14 +110,16 @@ const TEST_RUN_EXAMPLES: &str = "F is a file, - for standard input, or hex:BYTES
 
 Examples:
   mimic test-run prog.bpf.o --prog xdp_filter --data-in hex:ffffffffffff0200000000010800 --json
-  mimic test-run prog.bpf.o --prog f --set counts=00000000:0100000000000000 --set jumps=00000000:fd:target
+  mimic test-run prog.bpf.o --prog f --set counts=00000000:01000000 --set jumps=00000000:fd:target
   mimic test-run prog.bpf.o --all --data-in packet.bin
 
-Writes one line of JSON for each program: errno (0, or what the kernel would answer), retval, data_out, ctx_out, insns,
-trace, and maps. The world is an empty network namespace whose lo is down; programs run on CPU 0.
+Writes one line of JSON for each program: errno (0, or what the kernel would answer), retval,
+data_out, ctx_out, insns, trace, and maps. The world is an empty network namespace whose lo is
+down; programs run on CPU 0.
 
-Exit codes: 0 there is an answer, errno included; 1 the object, or a program of it, cannot be loaded; 2 wrong command
-line; 3 the program was stopped ({\"fault\":…}) or needs what is not there ({\"unsupported\":…}).";
+Exit codes: 0 there is an answer, errno included; 1 the object, or a program of it, cannot be
+loaded; 2 wrong command line; 3 the program was stopped ({\"fault\":…}) or needs what is not there
+({\"unsupported\":…}).";
 
 #[derive(ClapArgs)]
 pub(crate) struct Disasm {
@@ -277,12 +279,15 @@ const RUN_EXAMPLES: &str = "Examples:
   mimic run fw.bpf.o --pcap in.pcap --map 'block_v4=10.0.0.0/8:{\"action\":0}'
   mimic run prog.bpf.o --pcap in.pcap --record run.json    what went in, and what helpers answered
   mimic run prog.bpf.o --replay run.json --replay-as verify
+  mimic run trace.bpf.o --prog on_switch                   no packets: a context of zeros, or --ctx
+  mimic run iter.bpf.o --btf /sys/kernel/btf/vmlinux       what reading an iterator's file gives
 
-Keys and values (--map, --preset) are read by the map's BTF types: numbers, names of enumeration constants, addresses
-(1.2.3.4, 10.0.0.0/8 for LPM tries), JSON for structures, or bytes as hex:0a000001.
+Keys and values (--map, --preset) are read by the map's BTF types: numbers, names of enumeration
+constants, addresses (1.2.3.4, 10.0.0.0/8 for LPM tries), JSON for structures, or bytes as
+hex:0a000001.
 
-Exit codes: 0 all packets were run; 1 bad input; 2 wrong command line; 3 the program was stopped on a packet (a fault, the
-budget, a helper that is not there).";
+Exit codes: 0 all packets were run; 1 bad input; 2 wrong command line; 3 the program was stopped
+on a packet (a fault, the budget, a helper that is not there).";
 
 #[derive(ClapArgs)]
 pub(crate) struct Run {
@@ -327,9 +332,9 @@ pub(crate) struct Run {
     pub(crate) json: Json,
 }
 
-/// Where packets come from.
+/// Where packets or contexts come from. Programs that get no packets may run without.
 #[derive(ClapArgs)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub(crate) struct Input {
     /// A capture: pcap or pcapng, Ethernet, raw IP or Linux cooked; `-` is standard input
     #[arg(long, value_name = "FILE")]
@@ -346,6 +351,14 @@ pub(crate) struct Input {
     /// A context file that --record wrote: its runs again, with the captured answers (see --replay-as); `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) replay: Option<PathBuf>,
+}
+
+impl Input {
+    /// Whether none of them was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Input { pcap, hex, file, ctx, replay } = self;
+        pcap.is_none() && hex.is_empty() && file.is_empty() && ctx.is_none() && replay.is_none()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -475,9 +488,9 @@ pub(crate) enum AsmFormat {
 pub(crate) struct Completions {
     /// For what
     pub(crate) target: CompletionTarget,
-    /// The folder that man pages are written to
-    #[arg(long, default_value = ".")]
-    pub(crate) out: PathBuf,
+    /// The folder that man pages are written to, a file for each command
+    #[arg(long, value_name = "DIR", required_if_eq("target", "man"))]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -143,7 +143,7 @@ fn preset(machine: &Machine, loaded: &Loaded) -> Result<(), Failure> {
         loaded.preset_json(&document).map_err(|error| named(error.to_string()))?;
     }
     for text in &machine.map {
-        loaded.preset_text(text).map_err(|error| Failure::Input(format!("--map {error}")))?;
+        loaded.preset_text(text).map_err(|error| Failure::Input(format!("--map: {error}")))?;
     }
     Ok(())
 }

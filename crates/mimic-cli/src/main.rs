@@ -43,7 +43,7 @@ impl From<std::io::Error> for Failure {
         // A reader that has seen enough (`mimic … | head`) is no failure.
         match error.kind() {
             std::io::ErrorKind::BrokenPipe => Failure::Said(0),
-            _ => Failure::Input(error.to_string()),
+            _ => Failure::Input(format!("the output cannot be written: {error}")),
         }
     }
 }

@@ -71,9 +71,8 @@ impl Text<'_> {
         writeln!(to)?;
         writeln!(
             to,
-            "  {} packet{}{repeated} in {}: {HEAD}{ns:.0} ns{HEAD:#} and {insns:.0} instructions a packet",
-            grouped(packets),
-            if packets == 1 { "" } else { "s" },
+            "  {}{repeated} in {}: {HEAD}{ns:.0} ns{HEAD:#} and {insns:.0} instructions a packet",
+            counted(packets, "packet"),
             duration(report.time),
         )
     }
@@ -165,7 +164,7 @@ impl Text<'_> {
             }
         }
         table.print(to, 2)?;
-        more(to, shown.len().saturating_sub(most) as u64, "entries", self.entries.is_none())
+        more(to, shown.len().saturating_sub(most) as u64, ("entry", "entries"), self.entries.is_none())
     }
 
     /// A value; of maps of maps and programs the name behind the id.
@@ -194,7 +193,7 @@ impl Text<'_> {
             writeln!(to, "  {}", typed(bytes))?;
         }
         let hidden = records.total.saturating_sub(most as u64) + left.len().saturating_sub(most) as u64;
-        more(to, hidden, "records", self.entries.is_none())
+        more(to, hidden, ("record", "records"), self.entries.is_none())
     }
 
     fn trace(&self, to: &mut impl Write) -> Result<()> {
@@ -205,17 +204,18 @@ impl Text<'_> {
         let most = self.entries.unwrap_or(TRACE_SHOWN);
         let count = lines.len() as u64 + self.trace.dropped;
         writeln!(to)?;
-        writeln!(to, "{NAME}trace output{NAME:#}  {DIM}{} lines{DIM:#}", grouped(count))?;
+        writeln!(to, "{NAME}trace output{NAME:#}  {DIM}{}{DIM:#}", counted(count, "line"))?;
         for line in lines.iter().take(most) {
             let (seconds, us) = (line.time_ns / 1_000_000_000, line.time_ns / 1_000 % 1_000_000);
             writeln!(to, "  {DIM}[{:03}] {seconds}.{us:06}{DIM:#} {}", line.cpu, plain(&line.message()))?;
         }
-        more(to, count.saturating_sub(most as u64), "lines", self.entries.is_none())
+        more(to, count.saturating_sub(most as u64), ("line", "lines"), self.entries.is_none())
     }
 }
 
 /// Says how much is not shown.
-fn more(to: &mut impl Write, count: u64, what: &str, hint: bool) -> Result<()> {
+fn more(to: &mut impl Write, count: u64, (one, many): (&str, &str), hint: bool) -> Result<()> {
+    let what = if count == 1 { one } else { many };
     match (count, hint) {
         (0, _) => Ok(()),
         (_, true) => writeln!(to, "  {DIM}… {} more {what} (--entries N shows more){DIM:#}", grouped(count)),
@@ -245,6 +245,11 @@ fn bar(share: f64) -> String {
     let eighths = (share * BAR_LEN * 8.0).ceil() as usize;
     let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     "█".repeat(eighths / 8) + rest.get(eighths % 8).copied().unwrap_or("")
+}
+
+/// So many of these.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
 /// A number with a space between thousands.

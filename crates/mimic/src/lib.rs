@@ -9,6 +9,7 @@
 mod btf_file;
 pub mod ctx;
 mod dump;
+mod empty;
 mod encode;
 mod error;
 mod loaded;
@@ -27,6 +28,7 @@ pub mod world;
 
 pub use btf_file::read_btf;
 pub use dump::{Entry, MapContents, Typed, hex, unhex};
+pub use empty::empty_context;
 pub use error::{Error, ErrorKind};
 pub use loaded::{LoadExt, Loaded, Run, Runnable};
 pub use map::{MapHandle, Pair, Plain};

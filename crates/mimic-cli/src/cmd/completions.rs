@@ -1,7 +1,7 @@
 //! `mimic completions`: shells' completions and man pages, from the table of arguments.
 
-use crate::Done;
 use crate::args::{Args, CompletionTarget, Completions};
+use crate::{Done, Failure};
 use clap::CommandFactory;
 use clap_complete::Shell;
 use std::io::Write;
@@ -15,9 +15,10 @@ pub(crate) fn run(args: &Completions) -> Done {
         CompletionTarget::Powershell => Shell::PowerShell,
         CompletionTarget::Zsh => Shell::Zsh,
         CompletionTarget::Man => {
-            std::fs::create_dir_all(&args.out)?;
-            clap_mangen::generate_to(command, &args.out)?;
-            return Ok(());
+            let Some(out) = &args.out else { return Ok(()) };
+            let named = |error| Failure::Input(format!("--out {}: {error}", out.display()));
+            std::fs::create_dir_all(out).map_err(named)?;
+            return clap_mangen::generate_to(command, out).map_err(named);
         }
     };
     // Into memory first: a closed pipe is an error here, not a panic there.

@@ -1,8 +1,8 @@
 //! `mimic list`: views of the tables that the emulator runs from.
 
-use crate::Done;
 use crate::args::{List, Listing};
 use crate::out::Table;
+use crate::{Done, Failure};
 use mimic::abi::{HelperSpec, MapOps, MapTypeSpec, ProgTypeSpec, isa};
 use mimic::linux::{maps, progs};
 use mimic::vm::{Emulator, Helper};
@@ -36,6 +36,9 @@ pub(crate) fn run(args: &List) -> Done {
             .is_none_or(|filter| row.iter().take(2).any(|cell| cell.contains(filter.as_str())))
     };
     let rows: Vec<&Vec<String>> = rows.iter().filter(wanted).collect();
+    if let (Some(filter), true) = (&args.filter, rows.is_empty()) {
+        return Err(Failure::Input(format!("there is nothing with {filter:?} in its name")));
+    }
     let mut to = anstream::stdout().lock();
     if args.json.json {
         let object = |row: &&Vec<String>| {

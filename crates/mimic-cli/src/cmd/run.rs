@@ -1,4 +1,4 @@
-//! `mimic run`: a program over packets.
+//! `mimic run`: a program over packets, contexts, or nothing where its type gets none.
 
 use crate::args::{Engine, ReplayAs, Run, Scheduler};
 use crate::packets::Packets;
@@ -49,6 +49,7 @@ pub(crate) fn run(args: &Run) -> Done {
         Inputs::Contexts(_, _) if args.scheduler == Scheduler::PerCpu => {
             return Err(Failure::Usage("--scheduler per-cpu takes packets, not contexts".into()));
         }
+        Inputs::Nothing => run_empty(args, &mut runner, linked)?,
         Inputs::Contexts(_, file) => same = run_contexts(args, &loaded, &mut runner, file, &mut outputs)?,
     }
     let report = runner.finish();
@@ -147,6 +148,8 @@ impl Outputs {
 enum Inputs {
     Packets(Box<Packets>),
     Contexts(String, CtxFile),
+    /// Zeros, for programs that get no packets.
+    Nothing,
 }
 
 /// The longest context file that is read, in bytes.
@@ -154,6 +157,9 @@ const CTX_LEN_MAX: u64 = 256 << 20;
 
 impl Inputs {
     fn open(args: &Run) -> Result<Inputs, Failure> {
+        if args.input.is_empty() {
+            return Ok(Inputs::Nothing);
+        }
         let Some(path) = args.input.ctx.as_ref().or(args.input.replay.as_ref()) else {
             return Ok(Inputs::Packets(Box::new(Packets::open(&args.input)?)));
         };
@@ -172,6 +178,7 @@ impl Inputs {
         match self {
             Inputs::Packets(packets) => &packets.name,
             Inputs::Contexts(name, _) => name,
+            Inputs::Nothing => "a context of zeros",
         }
     }
 
@@ -186,6 +193,7 @@ impl Inputs {
                 }
                 Ok(world)
             }
+            Inputs::Nothing => Ok(given.unwrap_or_default()),
             Inputs::Contexts(name, file) => {
                 let given = given.unwrap_or_default();
                 let mut worlds = file.contexts.iter().map(|ctx| ctx.world_over(&given));
@@ -209,6 +217,33 @@ fn tracer(args: &Run) -> Option<Tracer<BufWriter<Box<dyn Write>>>> {
         };
         Tracer::new(BufWriter::new(to))
     })
+}
+
+/// Runs a program that gets no packets, on zeros.
+fn run_empty(args: &Run, runner: &mut Runner<'_>, program: &mimic::object::Program) -> Done {
+    if args.out.is_some() || args.record.is_some() || args.scheduler == Scheduler::PerCpu {
+        let what =
+            "--out, --record and --scheduler per-cpu want packets or contexts (--pcap, --hex, --file, --ctx)";
+        return Err(Failure::Usage(what.into()));
+    }
+    let Some(mut context) = mimic::empty_context(program) else {
+        let what = match mimic::AnyPacket::for_program(program) {
+            Ok(_) => format!(
+                "program {} runs over packets: give it some (--pcap, --hex, --file), or contexts (--ctx, --replay)",
+                program.name
+            ),
+            Err(why) => why,
+        };
+        return Err(Failure::Usage(what));
+    };
+    let Some(mut tracer) = tracer(args) else {
+        runner.context(&mut *context, None, &mut mimic::vm::NoProbe);
+        return Ok(());
+    };
+    tracer.title("a context of zeros")?;
+    let verdict = runner.context(&mut *context, None, &mut tracer);
+    tracer.end(&verdict)?;
+    Ok(())
 }
 
 /// Runs all contexts, and says how calls differ from captured ones. False if answers were verified and are others.
@@ -380,7 +415,7 @@ fn written(to: &mut impl Write, files: &[(PathBuf, u64)]) -> std::io::Result<()>
         writeln!(to)?;
     }
     for (path, packets) in files {
-        writeln!(to, "  {} packets in {}", report::grouped(*packets), path.display())?;
+        writeln!(to, "  {} in {}", report::counted(*packets, "packet"), path.display())?;
     }
     Ok(())
 }

@@ -106,7 +106,10 @@ impl fmt::Display for ObjectError {
         match self {
             ObjectError::Missing(key) => write!(f, "the world has no {key:?}"),
             ObjectError::NoType(name) => {
-                write!(f, "needs a kernel's types that have struct {name}: load for a target with BTF")
+                write!(
+                    f,
+                    "needs a kernel's types that have struct {name}: load for a target with BTF (--btf)"
+                )
             }
             ObjectError::TooMany => write!(f, "more than {OBJECTS_MAX} kernel objects"),
             ObjectError::Memory(error) => error.fmt(f),

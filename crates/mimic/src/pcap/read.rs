@@ -65,6 +65,7 @@ impl PcapReader {
         let bad = |what: String| PcapError { packet: 0, what };
         let mut magic = [0; 4];
         input.read_exact(&mut magic).map_err(|_| bad("shorter than 4 bytes: not a capture".into()))?;
+        let first = magic.map(|byte| format!("{byte:02x}")).join(" ");
         let input: Input = Box::new(Cursor::new(magic).chain(input));
         let format = if magic == [0x0a, 0x0d, 0x0d, 0x0a] {
             Reader::Next(
@@ -72,7 +73,7 @@ impl PcapReader {
             )
         } else {
             let reader = Classic::new(input).map_err(|error| {
-                bad(format!("neither pcap nor pcapng: it begins with {magic:02x?} ({})", text(&error)))
+                bad(format!("not a capture in pcap or pcapng: it begins with {first} ({})", text(&error)))
             })?;
             let number = u32::from(reader.header().datalink);
             let link = LinkType::from_number(number).ok_or_else(|| bad(unknown_link(number)))?;
