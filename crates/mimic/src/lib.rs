@@ -24,6 +24,7 @@ mod pretty;
 mod rss;
 mod runner;
 mod tally;
+mod test_run;
 pub mod world;
 
 pub use btf_file::read_btf;
@@ -42,6 +43,7 @@ pub use packet::{AnyPacket, PacketContext, verdict_name, verdicts_of};
 pub use per_cpu::Each;
 pub use rss::{Rss, flow_hash};
 pub use runner::{Count, RECORDS_MAX, Record, Records, Report, Runner, Verdict, VerdictKey};
+pub use test_run::{MapAnswer, TestAnswer, TestInput, run_test};
 
 /// The example in the README.
 #[cfg(doctest)]

@@ -9,6 +9,8 @@ use mimic_object::{Object, Program, Target};
 pub struct Fixture {
     /// The file's name.
     pub name: String,
+    /// The file.
+    pub path: PathBuf,
     /// The object.
     pub object: Object,
     /// What it was linked for.
@@ -43,7 +45,7 @@ impl Fixture {
         let target = target.cloned().unwrap_or_else(own);
         let link = |spec| object.link_spec(spec, &target).map_err(|errors| fail(&errors));
         let programs = object.programs.iter().map(link).collect::<Result<_, _>>()?;
-        Ok(Fixture { name, object, target, programs })
+        Ok(Fixture { name, path: path.into(), object, target, programs })
     }
 
     /// As `open`, but leaves out programs that can't be linked.
@@ -53,6 +55,6 @@ impl Fixture {
         let object = Object::parse(&bytes).map_err(|errors| format!("{name}: {errors}"))?;
         let link = |spec| object.link_spec(spec, target).ok();
         let programs = object.programs.iter().filter_map(link).collect();
-        Ok(Fixture { name, object, target: target.clone(), programs })
+        Ok(Fixture { name, path: path.into(), object, target: target.clone(), programs })
     }
 }

@@ -1,6 +1,6 @@
 //! Runs programs of an object in mimic and records what came of it, as `kernel/record.rs` does in the kernel.
 
-use mimic::{LoadExt, MapContents, MapHandle};
+use mimic::{LoadExt, MapAnswer, MapHandle};
 use mimic_abi::{ByteOrder, MapType};
 use mimic_linux::progs::{TestRun, TestRunError, test_run};
 use mimic_linux::{Linux, World};
@@ -58,19 +58,12 @@ impl Fixture {
         let mut process = program.process_on(0).map_err(|error| error.to_string())?;
         let maps: Vec<MapHandle<'_>> = loaded.maps().collect();
         for (at, key, value) in &scenario.entries {
-            let value = match maps[*at].is_percpu() {
-                true => {
-                    let mut value = value.clone();
-                    value.resize(value.len().next_multiple_of(8), 0);
-                    value.repeat(cpus as usize)
-                }
-                false => value.clone(),
-            };
-            let _refused = maps[*at].map().update_copy(key, &value, 0);
+            let _refused = maps[*at].set_bytes(key, value.clone());
         }
         record.runs = scenario.inputs.iter().map(|input| run(&mut process, input)).collect();
         let maps = loaded.maps().filter(|map| map.spec().origin != MapOrigin::Rodata);
-        record.maps = maps.map(record_map).collect::<Result<_, String>>()?;
+        let maps = maps.map(|map| map.answer().map(|map| record_map(&map)));
+        record.maps = maps.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
         Ok(())
     }
 }
@@ -119,51 +112,46 @@ pub(crate) fn run(process: &mut Process, input: &Input) -> RunRecord {
     record
 }
 
-fn record_map(handle: MapHandle<'_>) -> Result<MapRecord, String> {
-    let name = handle.name().to_owned();
-    let fail = |error: &dyn std::fmt::Display| format!("map {name}: {error}");
-    let kind = handle.spec().kind().map_err(|error| fail(&error))?;
-    let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
-    let mut entries = match kind {
-        MapType::Ringbuf | MapType::Queue | MapType::Stack => match handle
-            .contents()
-            .map_err(|error| fail(&error))?
-        {
-            MapContents::Records(records) => records.into_iter().map(|record| (Vec::new(), record)).collect(),
-            MapContents::Entries(_) | MapContents::Opaque(_) => return Err(fail(&"it lists no records")),
-        },
-        MapType::ArrayOfMaps | MapType::HashOfMaps | MapType::ProgArray => {
-            filled(&handle).into_iter().map(|(key, _)| (key, Vec::new())).collect()
+/// What a map held, as records have it.
+pub(super) fn record_map(map: &MapAnswer) -> MapRecord {
+    let kind = MapType::try_from(map.map_type);
+    let zero = |(_, value): &(Vec<u8>, Vec<u8>)| value.iter().all(|byte| *byte == 0);
+    let records = map.records.iter().map(|record| (Vec::new(), record.clone()));
+    let listed = map.entries.iter().map(|entry| (entry.key.clone(), joined(kind.ok(), &entry.values)));
+    let mut entries: Vec<(Vec<u8>, Vec<u8>)> = match kind {
+        Ok(MapType::Ringbuf) => records.collect(),
+        Ok(MapType::ArrayOfMaps | MapType::HashOfMaps | MapType::ProgArray) => {
+            listed.map(|(key, _)| (key, Vec::new())).collect()
         }
-        MapType::Array | MapType::PercpuArray => {
-            filled(&handle).into_iter().filter(|(_, value)| !zero(value)).collect()
-        }
-        MapType::Hash
-        | MapType::PercpuHash
-        | MapType::LruHash
-        | MapType::LruPercpuHash
-        | MapType::LpmTrie
-        | MapType::Devmap
-        | MapType::DevmapHash
-        | MapType::Cpumap => filled(&handle),
-        _ => Vec::new(),
+        Ok(MapType::Array | MapType::PercpuArray) => listed.filter(|entry| !zero(entry)).collect(),
+        Ok(
+            MapType::Queue
+            | MapType::Stack
+            | MapType::Hash
+            | MapType::PercpuHash
+            | MapType::LruHash
+            | MapType::LruPercpuHash
+            | MapType::LpmTrie
+            | MapType::Devmap
+            | MapType::DevmapHash
+            | MapType::Cpumap,
+        ) => listed.collect(),
+        Ok(_) | Err(_) => Vec::new(),
     };
-    if !matches!(kind, MapType::Ringbuf | MapType::Queue | MapType::Stack) {
+    if !matches!(kind, Ok(MapType::Ringbuf | MapType::Queue | MapType::Stack)) {
         entries.sort();
     }
-    Ok(MapRecord { name, map_type: handle.spec().map_type, entries })
+    MapRecord { name: map.name.clone(), map_type: map.map_type, entries }
 }
 
-/// All keys that can be looked up, with their values.
-fn filled(handle: &MapHandle<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let map = handle.map();
-    let mut entries = Vec::new();
-    let mut next = map.next_key(None);
-    while let Ok(key) = next {
-        next = map.next_key(Some(&key));
-        if let Ok(value) = map.lookup_copy(&key, 0) {
-            entries.push((key, value));
+/// Values of all CPUs as bpf(2) moves them: one after the other, each rounded up to 8 bytes.
+fn joined(kind: Option<MapType>, values: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for value in values {
+        bytes.extend_from_slice(value);
+        if kind.is_some_and(MapType::is_percpu) {
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
         }
     }
-    entries
+    bytes
 }

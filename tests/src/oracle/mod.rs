@@ -1,5 +1,6 @@
 //! What a program of a fixture did, in the kernel or in mimic, in one form for both: to record, to compare, to explain.
 
+mod command;
 mod fixtures;
 mod inputs;
 mod json;
@@ -8,6 +9,7 @@ mod mimic;
 mod packets;
 mod scenario;
 
+pub use command::TestRunCommand;
 pub use fixtures::{Fixture, fixture_files};
 pub use inputs::{Input, inputs};
 pub use known::{Known, KnownList};

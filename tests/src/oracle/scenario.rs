@@ -31,6 +31,13 @@ impl Scenario {
         Scenario { entries: Vec::new(), inputs: inputs(prog_type) }
     }
 
+    /// As many scenarios as there are inputs, with one each.
+    pub fn split(&self) -> impl Iterator<Item = Scenario> {
+        self.inputs
+            .iter()
+            .map(|input| Scenario { entries: self.entries.clone(), inputs: vec![input.clone()] })
+    }
+
     /// A random one.
     pub fn random(seed: u64, prog_type: u32, maps: &[MapSpec]) -> Scenario {
         let mut rng = Rng::new(seed);

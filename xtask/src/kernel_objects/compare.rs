@@ -10,7 +10,9 @@ use mimic::abi::{Callee, Insn, ProgType};
 use mimic::object::{Program, Target};
 use mimic_tests::engines::ENGINES;
 use mimic_tests::kernel::{Kernel, Parts, possible_cpus};
-use mimic_tests::oracle::{Difference, Fixture, KnownList, ObjectRecord, ProgramRecord, Scenario};
+use mimic_tests::oracle::{
+    Difference, Fixture, KnownList, ObjectRecord, ProgramRecord, Scenario, TestRunCommand,
+};
 
 use super::annotations::Annotations;
 use super::tally::Tally;
@@ -26,6 +28,8 @@ pub(crate) struct Options {
     pub(crate) known: Option<PathBuf>,
     /// Only programs of this name.
     pub(crate) only: Option<String>,
+    /// Also compare each input alone with what this command answers.
+    pub(crate) command: Option<TestRunCommand>,
     /// Random scenarios for each program, beside the standard inputs, and the seed of the first.
     pub(crate) scenarios: (u64, u64),
 }
@@ -155,14 +159,58 @@ impl Comparison {
             }
         };
         let unstable = differences(&first, &second);
-        let mimic = ours.record_scenario(program, possible_cpus() as u32, ENGINES[0], scenario);
-        let mut found = differences(&first, &mimic);
+        let mut found: Vec<Difference> = Vec::new();
+        for engine in ENGINES {
+            let mimic = ours.record_scenario(program, possible_cpus() as u32, engine, scenario);
+            if engine == ENGINES[0] {
+                self.count_retval(notes, &first, &mimic);
+            }
+            for mut difference in differences(&first, &mimic) {
+                if !found.iter().any(|other| other.path == difference.path) {
+                    difference.mimic = format!("{} ({engine:?})", difference.mimic);
+                    found.push(difference);
+                }
+            }
+        }
         found.retain(|difference| !unstable.iter().any(|other| other.path == difference.path));
         self.tally.programs += 1;
         self.tally.runs += first.runs.len();
-        self.count_retval(notes, &first, &mimic);
         self.judge(&ours.name, &first, found);
+        if let Some(command) = self.options.command.clone() {
+            scenario.split().for_each(|alone| self.alone(parts, ours, program, &command, &alone));
+        }
         true
+    }
+
+    /// Compares one run in a fresh kernel object with one of the command. What the kernel does not answer twice is known from the whole
+    /// scenario, or is seen here.
+    fn alone(
+        &mut self,
+        parts: &Parts<'_>,
+        ours: &Fixture,
+        program: &Program,
+        command: &TestRunCommand,
+        scenario: &Scenario,
+    ) {
+        let record =
+            || self.kernel.record_scenario(parts, program, scenario).ok().filter(|record| record.load == 0);
+        let Some(first) = record() else { return };
+        let mut found = Vec::new();
+        for engine in TestRunCommand::ENGINES {
+            let mimic = command.record(&ours.path, &program.name, parts.maps, scenario, engine);
+            found.extend(differences(&first, &ProgramRecord { prog_type: first.prog_type, ..mimic }));
+        }
+        if !found.is_empty() {
+            let unstable = record().map(|second| differences(&first, &second)).unwrap_or_default();
+            found.retain(|difference| !unstable.iter().any(|other| other.path == difference.path));
+            found.retain(|difference| !self.known.explains(&ours.name, &difference.path));
+        }
+        self.tally.alone[0] += 1;
+        self.tally.alone[1] += usize::from(found.is_empty());
+        if !found.is_empty() {
+            println!("through the command:");
+            self.show(&ours.name, &found.iter().collect::<Vec<_>>());
+        }
     }
 
     fn refused(&mut self, object: &str, program: &Program, answer: Result<ProgramRecord, String>) {

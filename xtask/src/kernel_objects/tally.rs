@@ -17,6 +17,8 @@ pub(crate) struct Tally {
     /// Runs by `BPF_PROG_TEST_RUN`, and those in which nothing differs.
     pub(crate) runs: usize,
     pub(crate) runs_same: usize,
+    /// Single runs through the command, and those in which nothing differs but what is explained.
+    pub(crate) alone: [usize; 2],
     /// What mimic says that it cannot do, by what it says.
     pub(crate) missing: BTreeMap<String, usize>,
     /// Programs that say what they return: how many there are, in how many the kernel returns that, in how many mimic does.
@@ -51,6 +53,10 @@ impl fmt::Display for Tally {
             self.unexplained(),
             self.runs_same
         )?;
+        let [runs, same] = self.alone;
+        if runs > 0 {
+            writeln!(out, "  {runs} single runs through the command, {same} of them the same or explained")?;
+        }
         let [said, kernel, mimic] = self.retvals;
         writeln!(
             out,
