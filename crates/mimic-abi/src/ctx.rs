@@ -30,6 +30,8 @@ pub enum CtxAccess {
     ReadWrite,
     /// Read and write the whole field at its own size only.
     Whole,
+    /// An array of 32-bit words: read parts of words, read and write words and, where their address is a multiple of 8, pairs of words.
+    Words,
     /// Read parts, write the whole field, of which the kernel keeps 16 bits; writes of more than `max` change nothing.
     ReadWriteU16 {
         /// The largest number whose write counts.
@@ -75,6 +77,7 @@ impl CtxLayout {
         let at = off - field.off;
         let whole = at == 0 && len == field.size;
         let part = len > 0 && len <= field.size - at && off.is_multiple_of(len);
+        let words = part && (len == 4 || len == 8 || len < 4 && !write);
         match field.access {
             CtxAccess::None => false,
             CtxAccess::ReadWhole => whole && !write,
@@ -88,6 +91,7 @@ impl CtxLayout {
             }
             CtxAccess::ReadWrite => part,
             CtxAccess::Whole => whole,
+            CtxAccess::Words => words,
         }
     }
 

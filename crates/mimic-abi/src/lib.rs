@@ -32,7 +32,7 @@ pub use isa::{AluOp, AtomicOp, Cond};
 pub use map::{EntriesRule, MapOps, MapTypeSpec, SizeRule};
 pub use names::Names;
 pub use operand::{Callee, Imm64, Operand, Reg, Size, Swap, Width};
-pub use prog::{Packet, ProgTypeSpec, Returns};
+pub use prog::{Packet, ProgTypeSpec, RetRange, Returns};
 pub use raw::{ByteOrder, ParseError, RawInsn, SLOT_LEN};
 pub use uapi::{AttachType, MapType, ProgType};
 pub use version::KernelVersion;

@@ -22,6 +22,10 @@ pub struct ProgTypeSpec {
     pub packet: Packet,
     /// What r0 means when the program returns.
     pub returns: Returns,
+    /// The values that r0 may have (its low half, signed); none if it may be any.
+    pub range: Option<RetRange>,
+    /// Ranges that replace `range` for some attach types.
+    pub ranges: &'static [(AttachType, Option<RetRange>)],
     /// `BPF_PROG_TEST_RUN` runs such programs.
     pub test_run: bool,
     /// The release that brought it.
@@ -41,6 +45,8 @@ impl ProgTypeSpec {
             contexts: &[],
             packet: Packet::None,
             returns: Returns::Number,
+            range: None,
+            ranges: &[],
             test_run: false,
             since: KernelVersion::new(3, 19),
             support: Support::Full,
@@ -77,6 +83,18 @@ impl ProgTypeSpec {
         self
     }
 
+    /// Sets the values that r0 may have.
+    pub const fn range(mut self, min: i32, max: i32) -> ProgTypeSpec {
+        self.range = Some(RetRange { min, max });
+        self
+    }
+
+    /// Sets the ranges of attach types that differ from the rest.
+    pub const fn ranges(mut self, ranges: &'static [(AttachType, Option<RetRange>)]) -> ProgTypeSpec {
+        self.ranges = ranges;
+        self
+    }
+
     /// Says that `BPF_PROG_TEST_RUN` runs it.
     pub const fn test_run(mut self) -> ProgTypeSpec {
         self.test_run = true;
@@ -99,6 +117,33 @@ impl ProgTypeSpec {
     pub fn layout(&self, attach_type: Option<AttachType>) -> Option<CtxLayout> {
         let special = self.contexts.iter().find(|(known, _)| Some(*known) == attach_type);
         special.map(|(_, layout)| *layout).or(self.context)
+    }
+
+    /// The values that r0 of a program with this attach type may have; none if any.
+    pub fn ret_range(&self, attach_type: Option<AttachType>) -> Option<RetRange> {
+        let special = self.ranges.iter().find(|(known, _)| Some(*known) == attach_type);
+        special.map_or(self.range, |(_, range)| *range)
+    }
+}
+
+/// Return values that the kernel's verifier allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetRange {
+    /// The least.
+    pub min: i32,
+    /// The greatest.
+    pub max: i32,
+}
+
+impl RetRange {
+    /// The values from `min` to `max`.
+    pub const fn new(min: i32, max: i32) -> RetRange {
+        RetRange { min, max }
+    }
+
+    /// Whether r0 may be this: its low half counts.
+    pub fn has(self, r0: u64) -> bool {
+        (self.min..=self.max).contains(&(r0 as i32))
     }
 }
 

@@ -309,6 +309,9 @@ fn run_context(
             verdict
         }
     };
+    if let Some(left) = ctx.after(&*context).filter(|_| !args.json.json) {
+        anstream::println!("context {}: {left}", ctx.name);
+    }
     if let Some(recording) = &mut outputs.recording {
         recording.put(ctx.clone(), None, &verdict)?;
     }

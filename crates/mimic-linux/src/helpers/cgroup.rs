@@ -4,6 +4,7 @@ use super::sock::packet_socket;
 use crate::Linux;
 use crate::maps::{CgroupArray, LinuxMap};
 use crate::objects::socket_at;
+use crate::progs::cgroup;
 use mimic_abi::{ArgType, Errno, HelperSpec, Support, arg};
 use mimic_vm::{Call, Helper, HelperResult};
 
@@ -62,12 +63,9 @@ pub(super) const ROWS: &[Helper] = &[
         HelperSpec::new(151, "skb_cgroup_classid").args(&[arg("skb", ArgType::Ctx)]).since(5, 10),
         skb_cgroup_classid,
     ),
-    Helper::new(HelperSpec::new(186, "get_retval").since(5, 18).support(RETVAL), get_retval),
+    Helper::new(HelperSpec::new(186, "get_retval").since(5, 18), get_retval),
     Helper::new(
-        HelperSpec::new(187, "set_retval")
-            .args(&[arg("retval", ArgType::Anything)])
-            .since(5, 18)
-            .support(RETVAL),
+        HelperSpec::new(187, "set_retval").args(&[arg("retval", ArgType::Anything)]).since(5, 18),
         set_retval,
     ),
 ];
@@ -76,10 +74,7 @@ const CLASSID: Support = Support::Partial(
     "the current task's, also where the kernel asks the packet's socket: in softirq context",
 );
 
-const RETVAL: Support =
-    Support::Partial("it is 0 at the start of a run, and only the run itself sees what was set");
-
-/// What `bpf_set_retval` set, for the length of a run.
+/// What `bpf_set_retval` set, for the length of a run on a context that is none of a control group's.
 #[derive(Clone, Copy, Debug, Default)]
 struct Retval(i32);
 
@@ -102,11 +97,17 @@ fn get_current_ancestor_cgroup_id(
 }
 
 fn get_retval(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
-    Ok(call.run_state::<Retval>().0 as u64)
+    match cgroup::of_context(call.any_context()) {
+        Some(context) => Ok(context.retval() as u64),
+        None => Ok(call.run_state::<Retval>().0 as u64),
+    }
 }
 
 fn set_retval(call: &mut Call<'_>, retval: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
-    call.run_state::<Retval>().0 = retval as i32;
+    match cgroup::of_context(call.any_context()) {
+        Some(context) => context.set_retval(retval as i32),
+        None => call.run_state::<Retval>().0 = retval as i32,
+    }
     Ok(0)
 }
 

@@ -1,6 +1,7 @@
 //! Sockets that programs are about: their cookies, owners, namespaces, and views.
 
 use super::skb::skb;
+use super::sockopt::socket_of;
 use crate::Linux;
 use crate::objects::{self, ObjectKey, View, socket_at};
 use crate::progs::SkbContext;
@@ -59,9 +60,11 @@ fn get_socket_cookie(call: &mut Call<'_>, sk: u64, _: u64, _: u64, _: u64, _: u6
     if sk == 0 {
         return Ok(0);
     }
-    let socket = match Linux::of(call).object_at(sk) {
-        Some((ObjectKey::Socket(_), _)) => Some(socket_at(call, sk)?),
-        _ => packet_socket(call, sk)?,
+    let is_socket = matches!(Linux::of(call).object_at(sk), Some((ObjectKey::Socket(_), _)));
+    let is_packet = call.context::<SkbContext>().is_some();
+    let socket = match is_packet && !is_socket {
+        true => packet_socket(call, sk)?,
+        false => Some(socket_of(call, sk)?),
     };
     Ok(socket.map_or(0, |socket| socket.cookie))
 }

@@ -1,8 +1,10 @@
 //! Packets while programs look at them: the buffers in guest memory, devices, and where packets are sent.
 
+mod bind;
 mod find;
 mod redirect;
 mod sk_buff;
+pub(crate) mod sockopt;
 pub(crate) mod tunnel;
 mod xdp_buff;
 

@@ -141,6 +141,25 @@ impl Linux {
         }
     }
 
+    /// Shows a context's socket at a region of the context, as `struct bpf_sock`; answers its cookie. A socket that is the world's stays as it
+    /// is, and in the world; others begin as the context says, and go when the region shows another one.
+    pub(crate) fn bring_socket(&self, region: &Arc<Region>, socket: &Socket) -> u64 {
+        let cookie = if socket.cookie == 0 { self.draw_cookie() } else { socket.cookie };
+        if !self.tables.sockets.has(cookie) {
+            self.tables.sockets.set(cookie, Arc::new(Socket { cookie, ..socket.clone() }));
+            self.tables.lock_brought().insert(cookie);
+        } else if self.tables.lock_brought().contains(&cookie) {
+            self.change_socket(cookie, |known| *known = socket.clone());
+        }
+        let key = ObjectKey::Socket(cookie);
+        if let Some(ObjectKey::Socket(old)) = self.objects.adopt(&self.maker(), region, key)
+            && self.tables.lock_brought().remove(&old)
+        {
+            self.remove_socket(old);
+        }
+        cookie
+    }
+
     /// A cookie that no socket has had. They repeat from run to run of the world.
     pub(crate) fn draw_cookie(&self) -> u64 {
         const FIRST: u64 = 1 << 20;

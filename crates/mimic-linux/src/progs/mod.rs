@@ -1,5 +1,6 @@
 //! Linux's program types: contexts, their layouts, what return values mean, and `BPF_PROG_TEST_RUN`.
 
+pub mod cgroup;
 pub mod layout;
 
 mod flow_keys;
@@ -18,6 +19,10 @@ mod tracing;
 mod types;
 mod xdp;
 
+pub use cgroup::{
+    CgroupContext, DeviceContext, DeviceKind, SetsockoptEnd, SockAddr, SockAddrContext, SockContext,
+    SockoptContext, SysctlContext, run_cgroup,
+};
 pub use flow_keys::{FLOW_KEYS_LEN, FlowKeys};
 pub use iter::{ITER_TEXT_MAX, IterContext, IterOut, read_iter};
 pub use iter_target::{CgroupOrder, IterError, IterLink, run_iter};

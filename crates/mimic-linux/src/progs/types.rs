@@ -1,7 +1,7 @@
 //! The table of program types, one row each.
 
-use super::{layout, perf_event};
-use mimic_abi::{AttachType, Packet, ProgType, ProgTypeSpec, Returns, Support};
+use super::{cgroup::layout as cgroup, layout, perf_event};
+use mimic_abi::{AttachType, Packet, ProgType, ProgTypeSpec, RetRange, Returns, Support};
 
 /// What XDP programs return, `enum xdp_action`.
 pub const XDP_ACTIONS: &[(i32, &str)] =
@@ -26,6 +26,8 @@ const FLOW_CODES: &[(i32, &str)] = &[(0, "BPF_OK"), (2, "BPF_DROP"), (129, "BPF_
 /// What cgroup_skb programs return; 2 and 3 also signal congestion, at egress.
 pub const CGROUP_SKB_CODES: &[(i32, &str)] = &[(0, "deny"), (1, "allow"), (2, "deny+cn"), (3, "allow+cn")];
 const CGROUP_CODES: &[(i32, &str)] = &[(0, "deny"), (1, "allow")];
+/// At bind the second bit lets the task bind to ports below 1024.
+const CGROUP_BIND_CODES: &[(i32, &str)] = &[(0, "deny"), (1, "allow"), (2, "deny+bind"), (3, "allow+bind")];
 const SK_ACTIONS: &[(i32, &str)] = &[(0, "SK_DROP"), (1, "SK_PASS")];
 const NF_VERDICTS: &[(i32, &str)] = &[(0, "NF_DROP"), (1, "NF_ACCEPT")];
 
@@ -36,6 +38,21 @@ const PROBES: Support = Support::Partial(
     "registers of x86-64 or arm64 are stated by who runs it, and only read; nothing is probed",
 );
 const RECORDS: Support = Support::Partial("the record is stated by who runs it, in the format of tracefs");
+
+const ALLOW: Option<RetRange> = Some(RetRange::new(1, 1));
+const SOCK_ADDR_RANGES: &[(AttachType, Option<RetRange>)] = &[
+    (AttachType::CgroupInet4Bind, Some(RetRange::new(0, 3))),
+    (AttachType::CgroupInet6Bind, Some(RetRange::new(0, 3))),
+    (AttachType::CgroupUdp4Recvmsg, ALLOW),
+    (AttachType::CgroupUdp6Recvmsg, ALLOW),
+    (AttachType::CgroupUnixRecvmsg, ALLOW),
+    (AttachType::CgroupInet4Getpeername, ALLOW),
+    (AttachType::CgroupInet6Getpeername, ALLOW),
+    (AttachType::CgroupUnixGetpeername, ALLOW),
+    (AttachType::CgroupInet4Getsockname, ALLOW),
+    (AttachType::CgroupInet6Getsockname, ALLOW),
+    (AttachType::CgroupUnixGetsockname, ALLOW),
+];
 
 /// Every program type that loads, by rising number.
 pub static PROG_TYPES: &[ProgTypeSpec] = &[
@@ -49,6 +66,10 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
             AttachType::TraceUprobeMulti,
             AttachType::TraceKprobeSession,
             AttachType::TraceUprobeSession,
+        ])
+        .ranges(&[
+            (AttachType::TraceKprobeSession, Some(RetRange::new(0, 1))),
+            (AttachType::TraceUprobeSession, Some(RetRange::new(0, 1))),
         ])
         .since(4, 1)
         .context(layout::PT_REGS_X86_64)
@@ -90,6 +111,8 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .context(layout::SK_BUFF_CGROUP)
         .packet(Packet::Read)
         .returns(Returns::Verdict(CGROUP_SKB_CODES))
+        .range(0, 1)
+        .ranges(&[(AttachType::CgroupInetEgress, Some(RetRange::new(0, 3)))])
         .test_run()
         .since(4, 10),
     ProgTypeSpec::new(ProgType::CgroupSock, "sockets that a cgroup makes and binds")
@@ -99,9 +122,11 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
             AttachType::CgroupInet4PostBind,
             AttachType::CgroupInet6PostBind,
         ])
+                .context(cgroup::SOCK_CREATE)
+        .contexts(cgroup::SOCKS)
         .returns(Returns::Verdict(CGROUP_CODES))
-        .since(4, 10)
-        .support(RAW),
+        .range(0, 1)
+        .since(4, 10),
     ProgTypeSpec::new(ProgType::LwtIn, "packets that a route takes in")
         .context(layout::SK_BUFF_LWT)
         .packet(Packet::Read)
@@ -122,6 +147,7 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .since(4, 10),
     ProgTypeSpec::new(ProgType::SockOps, "events in the life of a TCP connection")
         .attach(&[AttachType::CgroupSockOps])
+        .range(0, 1)
         .since(4, 13)
         .support(RAW),
     ProgTypeSpec::new(ProgType::SkSkb, "what a socket of a sock map receives")
@@ -135,9 +161,10 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .support(RAW),
     ProgTypeSpec::new(ProgType::CgroupDevice, "a cgroup's access to devices")
         .attach(&[AttachType::CgroupDevice])
+        .context(cgroup::DEVICE)
         .returns(Returns::Verdict(CGROUP_CODES))
-        .since(4, 15)
-        .support(RAW),
+        .range(0, 1)
+        .since(4, 15),
     ProgTypeSpec::new(ProgType::SkMsg, "what a socket of a sock map sends")
         .attach(&[AttachType::SkMsgVerdict])
         .returns(Returns::Verdict(SK_ACTIONS))
@@ -164,9 +191,12 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
             AttachType::CgroupInet6Getsockname,
             AttachType::CgroupUnixGetsockname,
         ])
-        .returns(Returns::Verdict(CGROUP_CODES))
-        .since(4, 17)
-        .support(RAW),
+        .context(cgroup::SOCK_ADDR)
+        .contexts(cgroup::SOCK_ADDRS)
+        .returns(Returns::Verdict(CGROUP_BIND_CODES))
+        .range(0, 1)
+        .ranges(SOCK_ADDR_RANGES)
+        .since(4, 17),
     ProgTypeSpec::new(ProgType::LwtSeg6local, "packets of an SRv6 local segment")
         .context(layout::SK_BUFF_LWT)
         .packet(Packet::Read)
@@ -188,17 +218,21 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .support(Support::Partial("runs and test-run; packets that other programs get are not dissected by it")),
     ProgTypeSpec::new(ProgType::CgroupSysctl, "a cgroup's reads and writes of sysctls")
         .attach(&[AttachType::CgroupSysctl])
+        .context(cgroup::SYSCTL)
         .returns(Returns::Verdict(CGROUP_CODES))
-        .since(5, 2)
-        .support(RAW),
+        .range(0, 1)
+        .since(5, 2),
     ProgTypeSpec::new(ProgType::RawTracepointWritable, "the arguments of a tracepoint, with a buffer to write")
         .test_run()
         .since(5, 2),
     ProgTypeSpec::new(ProgType::CgroupSockopt, "a cgroup's getsockopt and setsockopt")
         .attach(&[AttachType::CgroupGetsockopt, AttachType::CgroupSetsockopt])
+        .context(cgroup::SETSOCKOPT)
+        .contexts(cgroup::SOCKOPTS)
+        .packet(Packet::ReadWrite)
         .returns(Returns::Verdict(CGROUP_CODES))
-        .since(5, 3)
-        .support(RAW),
+        .range(0, 1)
+        .since(5, 3),
     ProgTypeSpec::new(ProgType::Tracing, "the arguments of a kernel function, with their types")
         .attach(&[
             AttachType::TraceRawTp,
@@ -206,6 +240,13 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
             AttachType::TraceFexit,
             AttachType::ModifyReturn,
             AttachType::TraceIter,
+        ])
+        .range(0, 1)
+        .ranges(&[
+            (AttachType::TraceFentry, Some(RetRange::new(0, 0))),
+            (AttachType::TraceFexit, Some(RetRange::new(0, 0))),
+            (AttachType::TraceRawTp, None),
+            (AttachType::ModifyReturn, None),
         ])
         .test_run()
         .since(5, 5)
@@ -222,12 +263,14 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .attach(&[AttachType::SkLookup])
         .context(layout::SK_LOOKUP)
         .returns(Returns::Verdict(SK_ACTIONS))
+        .range(0, 1)
         .test_run()
         .since(5, 9),
     ProgTypeSpec::new(ProgType::Syscall, "a buffer of the caller's").test_run().since(5, 14),
     ProgTypeSpec::new(ProgType::Netfilter, "packets at a netfilter hook")
         .attach(&[AttachType::Netfilter])
         .returns(Returns::Verdict(NF_VERDICTS))
+        .range(0, 1)
         .test_run()
         .since(6, 4)
         .support(RAW),

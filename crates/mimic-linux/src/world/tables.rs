@@ -4,6 +4,7 @@ use super::cgroup::ancestry;
 use super::{BpfMapInfo, BpfProgInfo, Cgroup, File, Inode, Live, Socket, Task, World};
 use crate::maps::Stored;
 use crate::objects::ObjectKey;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 /// Everything of the world that changes while programs run and has an id.
@@ -15,6 +16,8 @@ pub(crate) struct Tables {
     pub(crate) sockets: Live<u64, Socket>,
     pub(crate) inodes: Live<u64, Inode>,
     pub(crate) files: Live<u32, File>,
+    /// The cookies of sockets that contexts brought, and take away again.
+    brought: Mutex<BTreeSet<u64>>,
     /// Maps and programs, as far as somebody has looked.
     pub(crate) bpf_maps: Live<u32, BpfMapInfo>,
     pub(crate) bpf_progs: Live<u32, BpfProgInfo>,
@@ -43,6 +46,7 @@ impl Tables {
             sockets: Live::new(sockets),
             inodes: Live::new(world.inodes.iter().map(|inode| (inode.ino, inode.clone()))),
             files: Live::new(world.files.iter().map(|file| (file.id, file.clone()))),
+            brought: Mutex::default(),
             bpf_maps: Live::new([]),
             bpf_progs: Live::new([]),
             stores: Mutex::default(),
@@ -91,6 +95,10 @@ impl Tables {
         for store in self.lock_stores().iter().filter_map(Weak::upgrade) {
             store.drop_owner(key);
         }
+    }
+
+    pub(crate) fn lock_brought(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.brought.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_stores(&self) -> MutexGuard<'_, Vec<Weak<dyn Stored>>> {

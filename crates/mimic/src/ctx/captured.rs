@@ -142,7 +142,11 @@ impl CapturedCtx {
     pub(super) fn innermost(&self) -> &Ctx {
         match &self.sub.kind {
             CtxKind::Captured(inner) => inner.innermost(),
-            CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) | CtxKind::Tracing(_) => &self.sub,
+            CtxKind::Generic(_)
+            | CtxKind::XdpMd(_)
+            | CtxKind::SkBuff(_)
+            | CtxKind::Tracing(_)
+            | CtxKind::Cgroup(_) => &self.sub,
         }
     }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod base64;
 mod call_shape;
 mod captured;
+mod cgroup;
 mod flow_keys;
 mod generic;
 mod packet;
@@ -15,6 +16,7 @@ mod replay;
 mod tracing;
 
 pub use captured::{CallKey, Calls, CapturedCall, CapturedCtx, CapturedValue};
+pub use cgroup::{CgroupCtx, CgroupEvent};
 pub use generic::{GenericCtx, MemoryItem, MemoryValue};
 pub use packet::{SkBuffCtx, XdpMdCtx};
 pub use reader::CtxError;
@@ -50,6 +52,8 @@ pub enum CtxKind {
     SkBuff(Box<SkBuffCtx>),
     /// Arguments of a traced function.
     Tracing(Box<TracingCtx>),
+    /// What a control group's program is asked about.
+    Cgroup(Box<CgroupCtx>),
     /// Another context with captured helper calls.
     Captured(CapturedCtx),
 }
@@ -106,9 +110,13 @@ impl Ctx {
             "sk_buff" => CtxKind::SkBuff(Box::new(SkBuffCtx::read(&ctx)?)),
             "tracing" => CtxKind::Tracing(Box::new(TracingCtx::read(&ctx)?)),
             "captured" => CtxKind::Captured(CapturedCtx::read(&ctx, depth)?),
+            cgroup if cgroup::TYPES.contains(&cgroup) => {
+                CtxKind::Cgroup(Box::new(CgroupCtx::read(cgroup, &ctx)?))
+            }
             other => {
+                let cgroup = cgroup::TYPES.join(", ");
                 return Err(kind.error(format!(
-                    "expected generic, xdp_md, sk_buff, tracing or captured, not {other:?}"
+                    "expected generic, xdp_md, sk_buff, tracing, {cgroup} or captured, not {other:?}"
                 )));
             }
         };
@@ -126,6 +134,7 @@ impl Ctx {
             CtxKind::XdpMd(xdp) => ("xdp_md", xdp.write()),
             CtxKind::SkBuff(skb) => ("sk_buff", skb.write()),
             CtxKind::Tracing(tracing) => ("tracing", tracing.write()),
+            CtxKind::Cgroup(cgroup) => (cgroup.type_name(), cgroup.write()),
             CtxKind::Captured(captured) => ("captured", captured.write()),
         };
         let mut value = json!({ "name": self.name, "type": kind, "ctx": ctx });
@@ -142,7 +151,17 @@ impl Ctx {
             CtxKind::XdpMd(xdp) => Box::new(xdp.context()),
             CtxKind::SkBuff(skb) => Box::new(skb.context()),
             CtxKind::Tracing(tracing) => Box::new(tracing.context()),
+            CtxKind::Cgroup(cgroup) => cgroup.context(),
             CtxKind::Captured(captured) => captured.innermost().context(),
+        }
+    }
+
+    /// What a run left of the context that [`Ctx::context`] gave, for types whose contexts are an answer too; none for others.
+    pub fn after(&self, context: &dyn Context) -> Option<Value> {
+        match &self.kind {
+            CtxKind::Cgroup(cgroup) => Some(cgroup.after(context)?.write()),
+            CtxKind::Captured(captured) => captured.innermost().after(context),
+            CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) | CtxKind::Tracing(_) => None,
         }
     }
 
@@ -155,7 +174,11 @@ impl Ctx {
     pub fn captured(&self) -> Option<&CapturedCtx> {
         match &self.kind {
             CtxKind::Captured(captured) => Some(captured),
-            CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) | CtxKind::Tracing(_) => None,
+            CtxKind::Generic(_)
+            | CtxKind::XdpMd(_)
+            | CtxKind::SkBuff(_)
+            | CtxKind::Tracing(_)
+            | CtxKind::Cgroup(_) => None,
         }
     }
 
@@ -163,7 +186,11 @@ impl Ctx {
     pub fn captured_mut(&mut self) -> Option<&mut CapturedCtx> {
         match &mut self.kind {
             CtxKind::Captured(captured) => Some(captured),
-            CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) | CtxKind::Tracing(_) => None,
+            CtxKind::Generic(_)
+            | CtxKind::XdpMd(_)
+            | CtxKind::SkBuff(_)
+            | CtxKind::Tracing(_)
+            | CtxKind::Cgroup(_) => None,
         }
     }
 
@@ -177,6 +204,7 @@ impl Ctx {
         let emulator = match &self.kind {
             CtxKind::Generic(generic) => Some(&generic.emulator),
             CtxKind::Tracing(tracing) => Some(&tracing.emulator),
+            CtxKind::Cgroup(cgroup) => Some(&cgroup.emulator),
             CtxKind::Captured(captured) => return captured.innermost().world_over(world),
             CtxKind::XdpMd(xdp) => xdp.emulator(),
             CtxKind::SkBuff(skb) => skb.emulator(),
@@ -190,6 +218,7 @@ impl Ctx {
         match &mut self.kind {
             CtxKind::Generic(generic) => world::state(&mut generic.emulator, world),
             CtxKind::Tracing(tracing) => world::state(&mut tracing.emulator, world),
+            CtxKind::Cgroup(cgroup) => world::state(&mut cgroup.emulator, world),
             CtxKind::Captured(captured) => captured.sub.pin_world(world),
             CtxKind::XdpMd(xdp) => world::state(xdp.emulator_mut(), world),
             CtxKind::SkBuff(skb) => world::state(skb.emulator_mut(), world),
@@ -254,6 +283,33 @@ mod tests {
         );
         assert_eq!((task.regs["di"], task.files[0], world.files[0].build_id.len()), (3, (0, 9), 2));
         assert_eq!((world.ksyms[0].name.as_str(), world.percpu["v"][1][1], world.current[0]), ("f", 4, 5));
+    }
+
+    #[test]
+    fn contexts_of_control_groups_round_trip_and_tell_what_became_of_them() {
+        let text = r#"[
+          {"name": "a", "type": "sock_addr", "ctx": {"addr": "10.0.0.1:80", "src": "10.0.0.2", "retval": -1, "later": 1}},
+          {"name": "b", "type": "sock_addr", "ctx": {"path": "/run/x"}},
+          {"name": "c", "type": "sockopt", "ctx": {"op": "get", "level": 1, "optname": 7, "optval": "AQI=", "optlen": 4}},
+          {"name": "d", "type": "sysctl", "ctx": {"name": "net/x", "current": "1\n", "new": "2", "pos": 3, "emulator": {"seed": 1}}},
+          {"name": "e", "type": "cgroup_device", "ctx": {"kind": "char", "major": 1, "minor": 5, "access": ["mknod", "write"]}},
+          {"name": "f", "type": "cgroup_sock", "ctx": {}}]"#;
+        let file = CtxFile::read(text).expect("it is good");
+        let written = file.write();
+        for (at, given) in
+            serde_json::from_str::<Value>(text).expect("JSON").as_array().into_iter().flatten().enumerate()
+        {
+            for (key, value) in given["ctx"].as_object().into_iter().flatten() {
+                assert_eq!(&written[at]["ctx"][key], value, "{key}");
+            }
+        }
+        assert_eq!(CtxFile::read(&written.to_string()).map(|file| file.write()), Ok(written.clone()));
+        for (at, ctx) in file.contexts.iter().enumerate() {
+            let after = ctx.after(&*ctx.context()).expect("it is an answer");
+            if at != 2 {
+                assert_eq!(after, written[at]["ctx"], "no run, no change");
+            }
+        }
     }
 
     #[test]

@@ -286,7 +286,7 @@ impl SkBuffCtx {
     }
 }
 
-fn read_sock(at: &At<'_>) -> Result<Socket, CtxError> {
+pub(super) fn read_sock(at: &At<'_>) -> Result<Socket, CtxError> {
     at.object()?;
     let v4 = |key: &str| -> Result<[u8; 4], CtxError> {
         let Some(at) = at.get(key) else { return Ok([0; 4]) };
@@ -319,7 +319,7 @@ fn read_sock(at: &At<'_>) -> Result<Socket, CtxError> {
     })
 }
 
-fn write_sock(sock: &Socket) -> Value {
+pub(super) fn write_sock(sock: &Socket) -> Value {
     json!({
         "boundDevIF": sock.bound_dev_if, "family": sock.family, "sockType": sock.sock_type, "protocol": sock.protocol,
         "mark": sock.mark, "priority": sock.priority, "srcPort": sock.local_port, "dstPort": sock.remote_port,
