@@ -1,5 +1,6 @@
 //! What programs ask the network: sockets, routes, neighbours. The kernel answers in a namespace that is made for it.
 #![cfg(target_os = "linux")]
 
+mod routes;
 mod scene;
 mod sockets;

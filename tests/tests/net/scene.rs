@@ -123,3 +123,8 @@ pub(crate) fn ip(words: &str) {
     let output = Command::new("ip").args(words.split_whitespace()).output().expect("iproute2 is installed");
     assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// Sets a sysctl of the calling thread's namespace.
+pub(crate) fn sysctl(name: &str, value: &str) {
+    std::fs::write(format!("/proc/sys/{name}"), value).unwrap_or_else(|error| panic!("{name}: {error}"));
+}

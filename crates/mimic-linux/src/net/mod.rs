@@ -3,6 +3,7 @@
 mod bind;
 mod find;
 mod redirect;
+pub(crate) mod route;
 mod sk_buff;
 pub(crate) mod sockopt;
 pub(crate) mod tunnel;

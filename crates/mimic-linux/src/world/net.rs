@@ -12,8 +12,12 @@ pub struct Net {
     pub inum: u32,
     /// The network devices.
     pub devices: Devices,
-    /// Routes of all tables. Those that addresses of devices bring (local, broadcast) are to be stated too.
+    /// Routes of all tables. Those that the addresses of devices bring (to networks on the link, to the host itself, to all on the
+    /// link) are there without being stated.
     pub routes: Vec<Route>,
+    /// Which tables are looked at, besides the rules that every namespace has: `local` at priority 0, `main` at 32766, `default` at
+    /// 32767.
+    pub rules: Vec<Rule>,
     /// Link-layer addresses of neighbours.
     pub neighbours: Vec<Neighbour>,
     /// Sockets at the start.
@@ -29,6 +33,7 @@ impl Default for Net {
             inum: 0xf000_0000,
             devices: Devices::default(),
             routes: Vec::new(),
+            rules: Vec::new(),
             neighbours: Vec::new(),
             sockets: Vec::new(),
             conntrack: Vec::new(),
@@ -55,6 +60,10 @@ pub struct Route {
     pub metric: u32,
     /// The longest packet, in bytes; none: the device's.
     pub mtu: Option<u32>,
+    /// That length holds whatever path discovery says (`mtu lock`): only then does forwarding keep to it.
+    pub mtu_locked: bool,
+    /// Packets are put into others on the way (`encap`).
+    pub encap: bool,
     /// The realm (`tclassid` of `bpf_fib_lookup`).
     pub realm: u32,
 }
@@ -79,6 +88,93 @@ pub enum RouteKind {
     Prohibit,
     /// Looks no further in this table: the next rule decides.
     Throw,
+}
+
+impl Route {
+    /// A route of the main table to these destinations, through a device.
+    pub fn new(dst: (IpAddr, u8), ifindex: u32) -> Route {
+        Route {
+            table: RT_TABLE_MAIN,
+            kind: RouteKind::Unicast,
+            dst,
+            via: None,
+            ifindex,
+            src: None,
+            metric: 0,
+            mtu: None,
+            mtu_locked: false,
+            encap: false,
+            realm: 0,
+        }
+    }
+}
+
+/// The table that rules of the namespace itself end with: `RT_TABLE_DEFAULT`.
+pub const RT_TABLE_DEFAULT: u32 = 253;
+/// The table of ordinary routes.
+pub const RT_TABLE_MAIN: u32 = 254;
+/// The table of the host's own addresses.
+pub const RT_TABLE_LOCAL: u32 = 255;
+
+/// A rule that says which table packets are routed by. Mirrors `struct fib_rule_hdr` and its attributes, ip-rule(8). What is not stated
+/// matches all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// Rules are asked from the lowest on.
+    pub priority: u32,
+    /// It matches what it would not, and the other way round.
+    pub invert: bool,
+    /// Sources; a rule without addresses is for both families.
+    pub from: Option<(IpAddr, u8)>,
+    /// Destinations.
+    pub to: Option<(IpAddr, u8)>,
+    /// The device that packets came in by, by index; 0 for all.
+    pub iif: u32,
+    /// The device that they are to leave by, by index; 0 for all.
+    pub oif: u32,
+    /// What the bits of their mark are that count.
+    pub mark: u32,
+    /// Which bits of it count.
+    pub mark_mask: u32,
+    /// The type of service, 0 for all.
+    pub tos: u8,
+    /// `IPPROTO_*`, 0 for all.
+    pub protocol: u8,
+    /// Source ports.
+    pub sports: Option<Ports>,
+    /// Destination ports.
+    pub dports: Option<Ports>,
+    /// What is done.
+    pub action: RuleAction,
+    /// The table that is looked at, if one is.
+    pub table: u32,
+    /// Of the table, routes with prefixes no longer than that do not count.
+    pub suppress_prefix_len: Option<u8>,
+}
+
+/// Ports from the first to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+/// What a rule does with what it matches: `FR_ACT_*`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RuleAction {
+    /// Looks at its table.
+    #[default]
+    Lookup,
+    /// Looks at the table of the VRF that the packet's device is part of; it matches such packets only.
+    L3mdev,
+    /// Drops them silently.
+    Blackhole,
+    /// Drops them, and says that the host cannot be reached.
+    Unreachable,
+    /// Drops them, and says that it is forbidden.
+    Prohibit,
 }
 
 /// A neighbour's link-layer address. Mirrors `struct ndmsg`.

@@ -1,9 +1,17 @@
 //! The keys of what a World file states of the network.
 
 use super::table::{Json, need, structure, words};
-use mimic_linux::{Connection, Device, Devices, Neighbour, Net, Reuse, Route, RouteKind, Socket, Tcp};
+use mimic_linux::{
+    Connection, Device, Devices, Neighbour, Net, Ports, Reuse, Route, RouteKind, Rule, RuleAction, Socket,
+    Tcp,
+};
 
-structure!(Net, |_| Ok(Net::default()), [], [cookie, inum, devices, routes, neighbours, sockets, conntrack]);
+structure!(
+    Net,
+    |_| Ok(Net::default()),
+    [],
+    [cookie, inum, devices, routes, rules, neighbours, sockets, conntrack]
+);
 
 structure!(
     Device,
@@ -14,27 +22,44 @@ structure!(
 
 structure!(
     Route,
-    |at| {
-        Ok(Route {
-            table: 254,
-            kind: RouteKind::Unicast,
-            dst: need(at, "dst")?,
-            via: None,
-            ifindex: 0,
-            src: None,
-            metric: 0,
-            mtu: None,
-            realm: 0,
-        })
-    },
+    |at| Ok(Route::new(need(at, "dst")?, 0)),
     [dst],
-    [table, kind, via, ifindex, src, metric, mtu, realm]
+    [table, kind, via, ifindex, src, metric, mtu, mtu_locked, encap, realm]
 );
 
 words!(RouteKind:
     Unicast "unicast", Local "local", Broadcast "broadcast", Multicast "multicast", Blackhole "blackhole",
     Unreachable "unreachable", Prohibit "prohibit", Throw "throw",
 );
+
+structure!(
+    Rule,
+    |_| Ok(Rule::default()),
+    [],
+    [
+        priority,
+        invert,
+        from,
+        to,
+        iif,
+        oif,
+        mark,
+        mark_mask,
+        tos,
+        protocol,
+        sports,
+        dports,
+        action,
+        table,
+        suppress_prefix_len
+    ]
+);
+
+words!(RuleAction:
+    Lookup "lookup", L3mdev "l3mdev", Blackhole "blackhole", Unreachable "unreachable", Prohibit "prohibit",
+);
+
+structure!(Ports, |at| Ok(Ports { first: need(at, "first")?, last: need(at, "last")? }), [first, last], []);
 
 structure!(
     Neighbour,
