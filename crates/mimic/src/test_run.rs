@@ -8,7 +8,7 @@ use crate::loaded::{Loaded, Runnable};
 use crate::map::MapHandle;
 use mimic_abi::{MapType, ProgType};
 use mimic_linux::Linux;
-use mimic_linux::progs::{TestRun, TestRunError, TestRunOut, test_run};
+use mimic_linux::progs::{BPF_F_TEST_XDP_LIVE_FRAMES, TestRun, TestRunError, TestRunOut, test_run};
 use mimic_vm::{Fault, Process};
 use serde_json::{Value, json};
 
@@ -66,8 +66,9 @@ impl Runnable<'_> {
 /// Asks for room for what the program type hands out, and for nothing where asking is refused.
 pub fn run_test(process: &mut Process, input: &TestInput) -> Result<TestRunOut, TestRunError> {
     use ProgType::*;
+    let prog_type = process.program().linked().prog_type;
     let has_data = matches!(
-        process.program().linked().prog_type,
+        prog_type,
         Some(
             Xdp | SocketFilter
                 | SchedCls
@@ -81,11 +82,14 @@ pub fn run_test(process: &mut Process, input: &TestInput) -> Result<TestRunOut, 
         )
     );
     let ctx_in = input.ctx_in.as_deref().unwrap_or_default();
+    let is_live = prog_type == Some(Xdp) && input.flags & BPF_F_TEST_XDP_LIVE_FRAMES != 0;
+    // Live frames with a context do not come back.
+    let comes_back = has_data && (!is_live || ctx_in.is_empty());
     let request = TestRun {
         data_in: input.data_in.as_deref().unwrap_or_default(),
-        data_out: has_data,
+        data_out: comes_back,
         ctx_in,
-        ctx_size_out: if has_data { ctx_in.len() as u32 } else { 0 },
+        ctx_size_out: if comes_back { ctx_in.len() as u32 } else { 0 },
         repeat: input.repeat,
         flags: input.flags,
         ..TestRun::default()
@@ -104,10 +108,16 @@ impl TestAnswer {
         let mut answer = match &self.result {
             Ok(out) => {
                 let ctx_out = if out.ctx_out.is_empty() { &out.ctx_in_after } else { &out.ctx_out };
-                json!({
+                let mut answer = json!({
                     "errno": out.errno.map_or(0, |errno| errno.0), "retval": out.retval,
                     "data_out": hex(&out.data_out), "ctx_out": hex(ctx_out), "insns": out.insns,
-                })
+                });
+                if !out.frames.is_empty() {
+                    let frames =
+                        out.frames.iter().map(|(verdict, count)| (verdict.to_string(), json!(count)));
+                    answer["frames"] = Value::Object(frames.collect());
+                }
+                answer
             }
             Err(TestRunError::Errno(errno, why)) => json!({
                 "errno": errno.0, "retval": 0, "data_out": "", "ctx_out": "", "insns": 0, "why": why,

@@ -3,6 +3,7 @@
 
 mod both;
 mod helpers;
+mod live;
 
 use both::{Both, Input, frame, in_netns, packets};
 use mimic_abi::ProgType;

@@ -123,6 +123,16 @@ impl XdpContext {
         &self.after
     }
 
+    /// What stands after the last run where metadata and frame were before it.
+    pub(crate) fn place_after(&self) -> (Vec<u8>, Vec<u8>) {
+        let (mut meta, mut frame) = (self.meta.clone(), self.frame.clone());
+        if let Some(buff) = &self.buff {
+            buff.linear.read(self.headroom - meta.len() as u32, &mut meta);
+            buff.linear.read(self.headroom, &mut frame);
+        }
+        (meta, frame)
+    }
+
     /// The metadata after the last run.
     pub fn meta_after(&self) -> &[u8] {
         let len = self.buff.as_ref().map_or(0, XdpBuff::meta_len) as usize;

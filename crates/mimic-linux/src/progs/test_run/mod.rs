@@ -1,7 +1,7 @@
 //! `BPF_PROG_TEST_RUN`: one program run on data and a context that the caller gives, with the kernel's checks, defaults and answers for
 //! each program type. See `BPF_PROG_TEST_RUN` in bpf(2) and Documentation/bpf/bpf_prog_run.rst.
 //!
-//! The world is the VM's. It does not do live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`), and says so.
+//! The world is the VM's. Live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`) are counted by verdict; nothing of the world takes them.
 
 mod bytes;
 mod flow;
@@ -9,10 +9,12 @@ mod reach;
 mod skb;
 mod xdp;
 
+use crate::progs::Xdp;
 use crate::{Linux, ObjectKey};
 use core::fmt;
 use mimic_abi::{ByteOrder, Errno, ProgType};
 use mimic_vm::{Context, ContextError, Fault, FaultKind, Process, RunError};
+use std::collections::BTreeMap;
 
 /// `BPF_F_TEST_RUN_ON_CPU`: raw tracepoints run on `cpu`.
 pub const BPF_F_TEST_RUN_ON_CPU: u32 = 1;
@@ -65,6 +67,8 @@ pub struct TestRunOut {
     pub ctx_in_after: Vec<u8>,
     /// Instructions of the last run.
     pub insns: u64,
+    /// How many live frames ended how.
+    pub frames: BTreeMap<Xdp, u64>,
 }
 
 /// Why a test-run gave no answer.

@@ -6,12 +6,19 @@ use super::{
 };
 use crate::Linux;
 use crate::net::{self, XdpBuff, eth};
-use crate::progs::{XdpContext, layout};
+use crate::progs::{Xdp, XdpContext, layout};
 use mimic_abi::{AttachType, ByteOrder, Errno};
 use mimic_vm::Process;
+use std::collections::VecDeque;
 
 /// The most frames a batch: `TEST_XDP_MAX_BATCH`.
 const BATCH_MAX: u32 = 256;
+/// Frames a batch unless the caller says: `NAPI_POLL_WEIGHT`.
+const BATCH: u32 = 64;
+/// Pages that a page pool takes at once: `PP_ALLOC_CACHE_REFILL`.
+const PAGES_REFILLED: usize = 64;
+/// What the kernel keeps at the start of a live frame's page: `struct xdp_page_head`.
+const PAGE_HEAD_LEN: u32 = 112;
 
 pub(super) fn test_run(process: &mut Process, run: &TestRun<'_>) -> Result<TestRunOut, TestRunError> {
     let attach_type = process.program().linked().attach_type;
@@ -27,6 +34,9 @@ pub(super) fn test_run(process: &mut Process, run: &TestRun<'_>) -> Result<TestR
     context.linear_len = Some(linear_len);
     if let Some(ctx) = &ctx {
         convert_in(process, ctx, order, &mut context)?;
+    }
+    if is_live(run) {
+        return live(process, run, context);
     }
     let mut out = repeat(process, &mut context, run, |context| context.go_on = true)?;
     let (_, linear_after) = context.lens_after();
@@ -45,18 +55,87 @@ fn check_flags(run: &TestRun<'_>) -> Result<(), TestRunError> {
     if run.flags & !BPF_F_TEST_XDP_LIVE_FRAMES != 0 {
         return refuse(Errno::EINVAL, "XDP knows no flag but BPF_F_TEST_XDP_LIVE_FRAMES");
     }
-    if run.flags & BPF_F_TEST_XDP_LIVE_FRAMES != 0 {
-        if run.batch_size > BATCH_MAX {
-            return refuse(Errno::E2BIG, &format!("a batch has at most {BATCH_MAX} frames"));
+    match (is_live(run), run.batch_size) {
+        (true, size) if size > BATCH_MAX => {
+            refuse(Errno::E2BIG, &format!("a batch has at most {BATCH_MAX} frames"))
         }
-        return Err(TestRunError::Unsupported(
-            "live frames need devices that take packets, which the world does not have; run without BPF_F_TEST_XDP_LIVE_FRAMES".into(),
-        ));
+        (false, size) if size != 0 => refuse(Errno::EINVAL, "batch_size is for live frames"),
+        _ => Ok(()),
     }
-    if run.batch_size != 0 {
-        return refuse(Errno::EINVAL, "batch_size is for live frames");
+}
+
+fn is_live(run: &TestRun<'_>) -> bool {
+    run.flags & BPF_F_TEST_XDP_LIVE_FRAMES != 0
+}
+
+/// Runs on as many frames as asked, each in a page of its own. What the caller gets back is what it gave; what became of the frames is
+/// counted.
+fn live(
+    process: &mut Process,
+    run: &TestRun<'_>,
+    mut context: XdpContext,
+) -> Result<TestRunOut, TestRunError> {
+    context.rx_queue_index = 0;
+    let (mut left, batch) = (run.repeat.max(1), if run.batch_size == 0 { BATCH } else { run.batch_size });
+    let mut pages = Pages {
+        fresh: (context.meta.clone(), context.frame.clone()),
+        cache: Vec::new(),
+        ring: VecDeque::new(),
+        ring_len_max: batch as usize,
+    };
+    let room = net::hard_end(net::PAGE_LEN - PAGE_HEAD_LEN) - net::HEADROOM;
+    context.tailroom = Some(room.saturating_sub(context.frame.len() as u32));
+    let mut out = TestRunOut::default();
+    while left > 0 {
+        let mut sent = Vec::new();
+        for _ in 0..batch.min(left) {
+            (context.meta, context.frame) = pages.take();
+            out.insns = process.run(&mut context)?.insns;
+            let verdict = context.verdict().unwrap_or(Xdp::Aborted);
+            *out.frames.entry(verdict).or_default() += 1;
+            let page = context.place_after();
+            match verdict {
+                Xdp::Pass | Xdp::Tx | Xdp::Redirect => sent.push(page),
+                Xdp::Aborted | Xdp::Drop | Xdp::Other(_) => pages.give_back(page),
+            }
+        }
+        sent.into_iter().for_each(|page| pages.give_back(page));
+        left -= batch.min(left);
     }
-    Ok(())
+    finish_data(&mut out, run, run.data_in, &[]);
+    Ok(out)
+}
+
+/// Metadata and packet.
+type Page = (Vec<u8>, Vec<u8>);
+
+/// The pages of live frames, as a page pool hands them out. One that comes back keeps what programs wrote, where the frame was at first.
+struct Pages {
+    fresh: Page,
+    /// Those that are given out next, the last first.
+    cache: Vec<Page>,
+    /// Those that came back, at most as many as a batch has.
+    ring: VecDeque<Page>,
+    ring_len_max: usize,
+}
+
+impl Pages {
+    fn take(&mut self) -> Page {
+        if self.cache.is_empty() {
+            let returned = self.ring.len().min(PAGES_REFILLED);
+            self.cache.extend(self.ring.drain(..returned));
+        }
+        if self.cache.is_empty() {
+            self.cache.resize(PAGES_REFILLED, self.fresh.clone());
+        }
+        self.cache.pop().unwrap_or_else(|| self.fresh.clone())
+    }
+
+    fn give_back(&mut self, page: Page) {
+        if self.ring.len() < self.ring_len_max {
+            self.ring.push_back(page);
+        }
+    }
 }
 
 /// Bytes of metadata, and of the packet in one piece.
@@ -66,6 +145,12 @@ fn lens(run: &TestRun<'_>, ctx: Option<&[u8]>, order: ByteOrder) -> Result<(u32,
     if let Some(ctx) = ctx {
         let word = |off| number(ctx, off, 4, order);
         let (data, data_end, data_meta) = (word(0), word(4), word(8));
+        if is_live(run) && (run.data_out || run.ctx_size_out != 0) {
+            return refuse(
+                Errno::EINVAL,
+                "live frames do not come back: there is no data_out and no ctx_out",
+            );
+        }
         if data_meta != 0 || data_end > len || data > data_end {
             return refuse(Errno::EINVAL, "data_meta is 0, and data and data_end are offsets in the data");
         }
@@ -75,7 +160,14 @@ fn lens(run: &TestRun<'_>, ctx: Option<&[u8]>, order: ByteOrder) -> Result<(u32,
         }
         (meta_len, linear) = (data, data_end);
     }
-    let linear_max = u64::from(net::hard_end(net::PAGE_LEN) - net::HEADROOM) + meta_len;
+    let page_len = if is_live(run) { net::PAGE_LEN - PAGE_HEAD_LEN } else { net::PAGE_LEN };
+    let linear_max = u64::from(net::hard_end(page_len) - net::HEADROOM) + meta_len;
+    if is_live(run) && len > linear.min(linear_max) {
+        return refuse(
+            Errno::EINVAL,
+            "a live frame is in one piece, and not longer than its page has room for",
+        );
+    }
     if len - meta_len < u64::from(eth::ETH_HLEN) {
         return refuse(Errno::EINVAL, &format!("a packet has at least {} bytes", eth::ETH_HLEN));
     }
