@@ -573,7 +573,7 @@ impl State {
     }
 
     /// r10 of the last frame that there may be.
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(crate) fn last_frame(&self) -> u64 {
         let last = FRAMES_MAX * (self.tail_calls + 1) - 1;
         self.stack.base() + u64::from(last * FRAME_STRIDE + FRAME_LEN)

@@ -1,6 +1,6 @@
 //! Compiled code against the interpreter: unverified programs of random instructions, shapes that are emitted as one, and what the host
 //! sees of it.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 use mimic_abi::asm::assemble;
 use mimic_abi::{ByteOrder, Insn, RawInsn};
@@ -204,6 +204,24 @@ fn the_budget_ends_runs_at_the_same_instruction() {
     }
 }
 
+/// Longer than the conditional jumps of some machines reach, with jumps over all of it, forwards and back, and a fault at its end.
+#[test]
+fn long_programs_do_the_same() {
+    for last in ["r0 += r6", "*(u64 *)(r6 + 0) = 1"] {
+        let mut text = String::from("r7 = r1; r6 = 0; r0 = 7; again: r6 += 1; if r6 == 9 goto over; ");
+        for at in 0..32_000 {
+            text += ["*(u64 *)(r7 + 8) = 305419896; ", "*(u64 *)(r7 + 16) = r0; "][at % 2];
+        }
+        text += "if r6 < 3 goto again; if r0 > r6 goto over; r0 = 0; over: ";
+        text += last;
+        text += "; exit";
+        let code = assemble(&text, &()).expect("it is").slots;
+        let expected = run(&code, INTERP, 1 << 20).expect("it loads");
+        assert_eq!(run(&code, PRECISE, 1 << 20).expect("it loads"), expected);
+        assert_eq!(run(&code, CAGE, 1 << 20).expect("it loads"), expected);
+    }
+}
+
 /// The cage's faults name what the interpreter's name.
 #[test]
 fn what_the_host_stops_is_a_fault_of_the_guest() {
@@ -259,9 +277,20 @@ fn dies_of_a_fault_of_its_own() {
     std::hint::black_box(deeper(&[0; 512]));
 }
 
+/// A command that runs this file; through the emulator that `MIMIC_RUNNER` names when it is for another machine.
+fn this_test() -> Command {
+    let test = std::env::current_exe().expect("this test");
+    let runner = std::env::var("MIMIC_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let Some(emulator) = words.next() else { return Command::new(test) };
+    let mut command = Command::new(emulator);
+    command.args(words).arg(test);
+    command
+}
+
 #[test]
 fn other_faults_of_the_host_go_where_they_went() {
-    let mut child = Command::new(std::env::current_exe().expect("this test"));
+    let mut child = this_test();
     let child =
         child.args(["--exact", "dies_of_a_fault_of_its_own"]).env(DIES, "1").output().expect("it runs");
     assert!(!child.status.success());

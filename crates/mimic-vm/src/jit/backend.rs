@@ -66,6 +66,11 @@ pub(super) trait Backend: Sized {
     /// Read-modify-write, aligned or not; `Check::Window` is for the write. False if there is no such form: nothing was emitted.
     fn atomic(&mut self, op: AtomicOp, fetch: bool, access: Access, src: u8, misaligned: Label) -> bool;
 
+    /// A load that acquires, aligned or not.
+    fn load_acquire(&mut self, access: Access, dst: u8, misaligned: Label);
+    /// A store that releases, aligned or not.
+    fn store_release(&mut self, access: Access, src: u8, misaligned: Label);
+
     fn branch(&mut self, cond: Cond, width: Width, dst: u8, src: Src, to: Label);
     fn jump(&mut self, to: Label);
     /// Counts `may_goto` down, or goes to the label if it is spent.
@@ -88,8 +93,21 @@ pub(super) trait Backend: Sized {
     fn leave(&mut self, reason: Reason, op: u32);
 
     /// What comes after a program's own code: ways in and out.
-    fn finish(self, main: Label) -> Finished;
+    fn finish(self, main: Label) -> Result<Finished, TooLong>;
 }
+
+/// How far conditional jumps have to reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// As far as is cheap on the machine.
+    Near,
+    /// As far as other jumps.
+    Far,
+}
+
+/// Code is longer than its jumps reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
 
 /// A helper call.
 #[derive(Clone, Copy, Debug)]

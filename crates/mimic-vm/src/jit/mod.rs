@@ -8,6 +8,8 @@
 //! any machine.
 #![allow(unsafe_code, reason = "emits, enters and leaves machine code")]
 
+#[cfg(any(test, target_arch = "aarch64"))]
+mod aarch64;
 mod backend;
 mod code;
 mod ctx;
@@ -16,22 +18,27 @@ mod label;
 mod run;
 mod runtime;
 mod signal;
+#[cfg(test)]
+mod snapshot;
 mod state;
 mod translate;
 #[cfg(any(test, target_arch = "x86_64"))]
 mod x86_64;
-#[cfg(target_arch = "x86_64")]
-use x86_64::host;
 
 pub(crate) use run::{Choice, Ready};
 pub(crate) use state::JitState;
 
 use crate::engine::Checks;
 use crate::program::LoadedProgram;
+#[cfg(target_arch = "aarch64")]
+use aarch64::host;
+use backend::{Reach, TooLong};
 use code::CodeMemory;
 use mimic_abi::CtxLayout;
 use std::sync::{Arc, Mutex, PoisonError};
-use translate::NO_ENTRY;
+use translate::{NO_ENTRY, translate};
+#[cfg(target_arch = "x86_64")]
+use x86_64::host;
 
 /// Whether there is a JIT.
 pub(crate) const HERE: bool = true;
@@ -64,7 +71,9 @@ pub(crate) struct Compiled {
 
 impl Compiled {
     fn new(program: &LoadedProgram, mode: &Mode) -> Result<Compiled, String> {
-        let made = translate::translate(program, mode, host::native());
+        let made = translate(program, mode, host::native(Reach::Near))
+            .or_else(|TooLong| translate(program, mode, host::native(Reach::Far)))
+            .map_err(|TooLong| "the program's machine code is too long")?;
         let mut memory = CodeMemory::new(&made.finished.code)?;
         if mode.checks == Checks::Cage {
             memory.catch_faults(made.finished.faulted)?;

@@ -3,7 +3,7 @@
 //! Instructions are counted a straight run at a time, at its end. What is rare (accesses outside a window, overdrawn budgets, faults)
 //! is put behind the program's code, out of the way of what is not.
 
-use super::backend::{Access, Backend, Check, Finished, HelperCall, Src};
+use super::backend::{Access, Backend, Check, Finished, HelperCall, Src, TooLong};
 use super::ctx::{self, Fact};
 use super::flow::{ARGS, Flow, Next, RegSet, next};
 use super::label::Label;
@@ -12,7 +12,7 @@ use super::{Checks, Mode};
 use crate::emulator::HelperImpl;
 use crate::op::{Code, Kind, Op};
 use crate::program::LoadedProgram;
-use mimic_abi::{AluOp, Insn, Size, Width};
+use mimic_abi::{AluOp, Insn, Reg, Size, Width};
 
 /// Not a place that can be entered.
 pub(super) const NO_ENTRY: u32 = u32::MAX;
@@ -32,7 +32,11 @@ pub(super) struct Translation {
     pub(super) functions: Box<[usize]>,
 }
 
-pub(super) fn translate<B: Backend>(program: &LoadedProgram, mode: &Mode, backend: B) -> Translation {
+pub(super) fn translate<B: Backend>(
+    program: &LoadedProgram,
+    mode: &Mode,
+    backend: B,
+) -> Result<Translation, TooLong> {
     let flow = Flow::new(program);
     let bases = mode.ctx.map(|_| ctx::bases(program, &flow));
     let ops = &program.ops.ops;
@@ -87,7 +91,7 @@ struct Translator<'a, B> {
 }
 
 impl<B: Backend> Translator<'_, B> {
-    fn run(mut self) -> Translation {
+    fn run(mut self) -> Result<Translation, TooLong> {
         let program = self.program;
         let ops = &program.ops.ops;
         let mut at = 0;
@@ -105,14 +109,14 @@ impl<B: Backend> Translator<'_, B> {
         }
         self.put_cold();
         let main = self.labels[0].expect("the first op is a target");
-        Translation {
-            finished: self.b.finish(main),
+        Ok(Translation {
+            finished: self.b.finish(main)?,
             starts: self.starts.into(),
             entries: self.entries.into(),
             returns: self.returns.into(),
             leads: self.leads.into(),
             functions: self.flow.entries,
-        }
+        })
     }
 
     /// What comes before an op's own code.
@@ -301,7 +305,24 @@ impl<B: Backend> Translator<'_, B> {
         match self.program.ops.rare[op.imm as usize] {
             Insn::Packet { .. } => self.b.leave(Reason::Op, at as u32),
             Insn::Atomic { op, fetch, size, base, off, src } => {
-                self.atomic(at, (op, fetch, src.index() as u8), base.index() as u8, off.into(), size);
+                let src = src.index() as u8;
+                self.ordered(at, base, off, size, true, |b, access, slow| {
+                    b.atomic(op, fetch, access, src, slow)
+                });
+            }
+            Insn::LoadAcquire { size, dst, base, off } => {
+                let dst = dst.index() as u8;
+                self.ordered(at, base, off, size, false, |b, access, slow| {
+                    b.load_acquire(access, dst, slow);
+                    true
+                });
+            }
+            Insn::StoreRelease { size, base, off, src } => {
+                let src = src.index() as u8;
+                self.ordered(at, base, off, size, true, |b, access, slow| {
+                    b.store_release(access, src, slow);
+                    true
+                });
             }
             _ => {
                 self.b.op_in_rust(at as u32);
@@ -310,24 +331,23 @@ impl<B: Backend> Translator<'_, B> {
         }
     }
 
-    fn atomic(
+    /// An access that has to be aligned. `emit` answers whether there is a form of it; the label is where to go for what Rust has to do.
+    fn ordered(
         &mut self,
         at: usize,
-        (op, fetch, src): (mimic_abi::AtomicOp, bool, u8),
-        base: u8,
-        off: i32,
+        base: Reg,
+        off: i16,
         size: Size,
+        write: bool,
+        emit: impl FnOnce(&mut B, Access, Label) -> bool,
     ) {
+        let (base, off) = (base.index() as u8, off.into());
         let here = self.b.label();
-        let check = match self.check(at, base, off, size, true) {
+        let check = match self.check(at, base, off, size, write) {
             Some(Check::Window(_)) => Some(Check::Window(here)),
             other => other,
         };
-        let done = match check {
-            Some(check) => self.b.atomic(op, fetch, Access { base, off, size, check }, src, here),
-            None => false,
-        };
-        if done {
+        if check.is_some_and(|check| emit(&mut self.b, Access { base, off, size, check }, here)) {
             self.slow(at, Check::Window(here));
         } else {
             self.b.op_in_rust(at as u32);

@@ -4,7 +4,7 @@ use super::asm::{
     Arith, Asm, Cc, Gpr, Mem, R8, R9, R10, R11, R12, R13, R14, R15, RAX, RBP, RBX, RCX, RDI, RDX, RSI, Shift,
     at,
 };
-use crate::jit::backend::{Access, Backend, Check, Finished, HelperCall, Src};
+use crate::jit::backend::{Access, Backend, Check, Finished, HelperCall, Src, TooLong};
 use crate::jit::label::Label;
 use crate::jit::runtime;
 use crate::jit::state::Reason;
@@ -225,6 +225,17 @@ impl X86_64 {
         }
     }
 
+    /// Goes to the label if an access is not aligned.
+    fn aligned(&mut self, access: Access, misaligned: Label) {
+        let scratch = self.take_scratch();
+        if access.size == Size::B {
+            return;
+        }
+        self.asm.lea(true, scratch, at(MAP[usize::from(access.base)], access.off));
+        self.asm.test_imm(false, scratch, access.size.bytes() as i32 - 1);
+        self.asm.jcc(Cc::Ne, misaligned);
+    }
+
     fn in_window(&mut self, access: Access, write: bool, slow: Label) {
         let scratch = self.take_scratch();
         let base = MAP[usize::from(access.base)];
@@ -387,11 +398,7 @@ impl Backend for X86_64 {
             return false;
         }
         let (wide, reg) = (access.size == Size::Dw, MAP[usize::from(src)]);
-        let base = MAP[usize::from(access.base)];
-        let scratch = self.take_scratch();
-        self.asm.lea(true, scratch, at(base, access.off));
-        self.asm.test_imm(false, scratch, access.size.bytes() as i32 - 1);
-        self.asm.jcc(Cc::Ne, misaligned);
+        self.aligned(access, misaligned);
         let mem = self.operand(access, true);
         match (op, fetch) {
             (AtomicOp::Cmpxchg, _) => {
@@ -409,6 +416,19 @@ impl Backend for X86_64 {
         }
         self.held = None;
         true
+    }
+
+    fn load_acquire(&mut self, access: Access, dst: u8, misaligned: Label) {
+        // Each load acquires here, and each store releases.
+        self.aligned(access, misaligned);
+        self.load(access, false, dst);
+        self.held = None;
+    }
+
+    fn store_release(&mut self, access: Access, src: u8, misaligned: Label) {
+        self.aligned(access, misaligned);
+        self.store(access, Src::Reg(src));
+        self.held = None;
     }
 
     fn branch(&mut self, cond: Cond, width: Width, dst: u8, src: Src, to: Label) {
@@ -524,7 +544,7 @@ impl Backend for X86_64 {
         self.asm.jmp(self.exits[reason as usize]);
     }
 
-    fn finish(self, main: Label) -> Finished {
-        self.stubs(main)
+    fn finish(self, main: Label) -> Result<Finished, TooLong> {
+        Ok(self.stubs(main))
     }
 }

@@ -1,9 +1,10 @@
 //! What only the processor itself can say or do: its extensions, what a signal's context holds, making code known.
 
 use super::X86_64;
+use crate::jit::backend::Reach;
 
-/// The back end for the processor that this runs on.
-pub(in crate::jit) fn native() -> X86_64 {
+/// The back end for the processor that this runs on. All jumps reach everywhere.
+pub(in crate::jit) fn native(_reach: Reach) -> X86_64 {
     X86_64::new(std::arch::is_x86_feature_detected!("bmi2"))
 }
 
