@@ -2,6 +2,8 @@
 #![deny(unsafe_code)]
 
 pub mod calls;
+#[cfg(unix)]
+pub mod canary;
 pub mod conformance;
 pub mod engines;
 #[cfg(target_os = "linux")]

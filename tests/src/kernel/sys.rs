@@ -1,6 +1,6 @@
 //! bpf(2) and the few other system calls the oracle needs, as safe functions over slices and owned descriptors.
 //!
-//! The only file of the tests with unsafe code. It knows the layouts of `union bpf_attr` (linux/bpf.h) and of
+//! Beside `canary.rs` the only file of the tests with unsafe code. It knows the layouts of `union bpf_attr` (linux/bpf.h) and of
 //! `struct perf_event_attr`, and sees to it that every buffer handed to the kernel is as long as the kernel takes it
 //! to be. It knows nothing of what the commands mean: `map.rs`, `prog.rs` and `ring.rs` do.
 

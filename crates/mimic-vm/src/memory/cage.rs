@@ -44,6 +44,12 @@ impl Cage {
         self.base.expose_provenance()
     }
 
+    /// What of the host's address space is the cage's, with its guards.
+    pub(crate) fn host_range(&self) -> core::ops::Range<usize> {
+        let start = self.host_addr() - os::GUARD_LEN;
+        start..self.host_addr() + self.len as usize + os::GUARD_LEN
+    }
+
     /// Bytes in the range; all guest addresses are below.
     pub(crate) fn len(&self) -> u64 {
         self.len
@@ -282,7 +288,7 @@ mod os {
 
     const LEN: u64 = 1 << 32;
     /// On both sides: more than any instruction's offset (16 bits, signed) plus the widest access.
-    const GUARD_LEN: usize = 1 << 20;
+    pub(super) const GUARD_LEN: usize = 1 << 20;
 
     pub(super) struct Backing {
         reservation: *mut libc::c_void,
@@ -415,6 +421,9 @@ mod os {
 mod os {
     use super::{Cage, PAGE_LEN};
     use std::alloc::{Layout, alloc_zeroed, dealloc};
+
+    /// An allocation has none.
+    pub(super) const GUARD_LEN: usize = 0;
 
     pub(super) struct Backing {
         base: *mut u8,

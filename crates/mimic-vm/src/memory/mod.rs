@@ -122,6 +122,11 @@ impl Memory {
         }))
     }
 
+    /// What of the host's address space is the guest's, guards included: for those who want to see that nothing outside changes.
+    pub fn host_range(&self) -> core::ops::Range<usize> {
+        self.cage.host_range()
+    }
+
     /// The host's address of guest address 0.
     #[inline]
     pub(crate) fn host_addr(&self) -> usize {
