@@ -16,6 +16,9 @@ const TARGETS: &[(&str, &[&str])] = &[
     ("decode", &["case", "s"]),
     ("interp", &[]),
     ("jit", &[]),
+    ("hostile", &[]),
+    ("tracepoint_format", &["format"]),
+    ("replay", &["json"]),
     ("pcap", &["pcap", "pcapng"]),
 ];
 
@@ -63,7 +66,14 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 
 /// Copies the tree's files with these endings into a corpus.
 fn seed(corpus: &Path, endings: &[&str]) -> Outcome {
-    for folder in ["examples", "tests/fixtures", "tests/conformance"] {
+    for folder in [
+        "fuzz/seeds",
+        "examples",
+        "tests/fixtures",
+        "tests/conformance",
+        "tests/command",
+        "crates/mimic/tests/data",
+    ] {
         let Ok(entries) = fs::read_dir(host::root().join(folder)) else { continue };
         for entry in entries.flatten() {
             let path = entry.path();
