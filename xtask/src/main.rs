@@ -16,6 +16,7 @@ mod models;
 mod portability;
 mod sanitize;
 mod selftests;
+mod suites;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@
 
 use crate::Outcome;
 use crate::host;
+use crate::suites::{self, Runs};
 use std::process::Command;
 
 /// What is done for a target.
@@ -109,7 +110,6 @@ impl Target {
         }
         let name = self.triple.to_uppercase().replace('-', "_");
         if self.goal == Goal::Test {
-            cargo.arg("--no-fail-fast");
             // Unoptimised code under an emulator takes tens of minutes.
             cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
         }
@@ -118,9 +118,9 @@ impl Target {
         if let Some(linker) = self.linker {
             cargo.env(format!("CARGO_TARGET_{name}_LINKER"), linker);
         }
-        if let Some(runner) = self.runner {
+        if let (Goal::Test, Some(runner)) = (self.goal, self.runner) {
             // Tests that start other programs (the examples) have to start them the same way.
-            cargo.env(format!("CARGO_TARGET_{name}_RUNNER"), runner).env("MIMIC_RUNNER", runner);
+            return suites::run(cargo, &Runs { runner: Some(runner), vars: &[("MIMIC_RUNNER", runner)] });
         }
         let status = cargo.status().map_err(|error| format!("cannot run cargo: {error}"))?;
         if status.success() { Ok(()) } else { Err(format!("cargo {verb} failed ({status})")) }

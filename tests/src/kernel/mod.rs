@@ -39,6 +39,8 @@ pub struct Kernel(());
 pub enum Reason {
     /// bpf(2) answers this.
     Refused(Errno),
+    /// MIMIC_REQUIRE_KERNEL=never.
+    Unwanted,
     /// So many programs wait to be freed that the kernel must be stuck: asking it would hang.
     Stuck(usize),
 }
@@ -74,11 +76,13 @@ impl Kernel {
     /// For tests: the kernel, or `None` after saying on one line why the test is skipped.
     ///
     /// # Panics
-    /// When MIMIC_REQUIRE_KERNEL is set to 1 and the kernel can't be asked.
+    /// When MIMIC_REQUIRE_KERNEL is set to 1 and the kernel can't be asked; set to `never`, it is not.
     pub fn or_skip() -> Option<Kernel> {
-        match Kernel::available() {
+        let wish = std::env::var_os("MIMIC_REQUIRE_KERNEL");
+        let is = |word: &str| wish.as_ref().is_some_and(|value| value == word);
+        match if is("never") { Err(Reason::Unwanted) } else { Kernel::available() } {
             Ok(kernel) => Some(kernel),
-            Err(reason) if std::env::var_os("MIMIC_REQUIRE_KERNEL").is_some_and(|value| value == "1") => {
+            Err(reason) if is("1") => {
                 panic!("MIMIC_REQUIRE_KERNEL=1, but {reason}")
             }
             Err(reason) => {
@@ -131,6 +135,7 @@ impl fmt::Display for Reason {
                 write!(out, "the kernel's bpf(2) is not permitted here ({errno})")
             }
             Reason::Refused(errno) => write!(out, "the kernel's bpf(2) does not work here ({errno})"),
+            Reason::Unwanted => write!(out, "the kernel is not to be asked (MIMIC_REQUIRE_KERNEL=never)"),
             Reason::Stuck(unfreed) => {
                 write!(out, "the kernel's bpf(2) is stuck here ({unfreed} programs wait to be freed)")
             }
