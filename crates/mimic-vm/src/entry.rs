@@ -25,17 +25,16 @@ impl<'a> Entry<'a> {
     pub fn call(&mut self, args: [u64; 5]) -> Result<u64, Box<Fault>> {
         let at_once = if self.main { self.machine.run_at_once(self.func.program.id(), args) } else { None };
         match at_once {
-            Some(Ok(())) => {}
-            Some(Err(fault)) => return Err(fault),
-            None => self.call_anew(args)?,
+            Some(end) => end,
+            None => self.call_anew(args),
         }
-        Ok(self.machine.process.state.regs[0])
     }
 
     #[cold]
     #[inline(never)]
-    fn call_anew(&mut self, args: [u64; 5]) -> Result<(), Box<Fault>> {
-        self.machine.process.call_func(&self.func, args, self.machine.context)
+    fn call_anew(&mut self, args: [u64; 5]) -> Result<u64, Box<Fault>> {
+        let process = &mut *self.machine.process;
+        process.call_func(&self.func, args, self.machine.context).map(|()| process.state.regs[0])
     }
 
     /// Instructions that the last call ran.

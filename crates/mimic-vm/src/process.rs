@@ -142,7 +142,7 @@ impl Process {
             false => Machine { process: self, context }.run_at_once(program, args),
         };
         let end = match at_once {
-            Some(end) => end,
+            Some(end) => end.map(|_| ()),
             None => self.run_entered(context, probe, args),
         };
         self.leave(context, end)

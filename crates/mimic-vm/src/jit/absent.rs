@@ -29,7 +29,7 @@ pub(crate) enum Choice {
 
 impl crate::interp::Machine<'_> {
     /// Never: there is no code.
-    pub(crate) fn run_at_once(&mut self, _program: u32, _args: [u64; 5]) -> Option<Result<(), Box<Fault>>> {
+    pub(crate) fn run_at_once(&mut self, _program: u32, _args: [u64; 5]) -> Option<Result<u64, Box<Fault>>> {
         None
     }
 }

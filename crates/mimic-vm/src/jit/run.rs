@@ -202,7 +202,7 @@ impl Machine<'_> {
 
     /// Runs a program from its beginning, if its code is at hand and the last run left nothing to be cleared; the end, if it was run.
     #[inline]
-    pub(crate) fn run_at_once(&mut self, program: u32, args: [u64; 5]) -> Option<Result<(), Box<Fault>>> {
+    pub(crate) fn run_at_once(&mut self, program: u32, args: [u64; 5]) -> Option<Result<u64, Box<Fault>>> {
         let process = &mut *self.process;
         let (ready, state) = (process.ready.as_deref()?, &mut process.state);
         let suits = ready.program == program
@@ -217,20 +217,21 @@ impl Machine<'_> {
         let pair = self.enter_fresh(enter, args);
         let state = &mut self.process.state;
         state.insns = (allowance(state) - state.jit.budget) as u64;
-        state.regs[0] = pair.value;
         if pair.status == Reason::Returned as u64 && !state.touched.get() {
-            return Some(Ok(()));
+            state.regs[0] = pair.value;
+            return Some(Ok(pair.value));
         }
         Some(self.left_at_once(pair))
     }
 
     /// The rest of a run that code was left in.
     #[cold]
-    fn left_at_once(&mut self, pair: Pair) -> Result<(), Box<Fault>> {
+    fn left_at_once(&mut self, pair: Pair) -> Result<u64, Box<Fault>> {
         let ready = self.process.ready.take().expect("its code ran");
         let end = self.go_on_after(&ready, pair).and_then(|()| self.run_ended());
         self.process.ready = Some(ready);
-        end.map_err(|kind| Box::new(self.process.state.fault(*kind)))
+        let state = &self.process.state;
+        end.map(|()| state.regs[0]).map_err(|kind| Box::new(state.fault(*kind)))
     }
 
     /// Counts what ran, and takes r0 if the run has ended with that.
@@ -356,6 +357,7 @@ impl Machine<'_> {
 }
 
 /// The whole budget, as compiled code counts it: signed.
+#[inline]
 fn allowance(state: &State) -> i64 {
     state.insns_max.min(i64::MAX as u64) as i64
 }

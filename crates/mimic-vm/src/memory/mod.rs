@@ -175,6 +175,7 @@ impl Memory {
         (self.version.load(Ordering::Acquire), table.clone())
     }
 
+    #[inline]
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
