@@ -60,6 +60,7 @@ fn builder(engine: &str) -> VmBuilder {
 
 /// Runs the tasks in turns; nanoseconds a unit in the best round of each.
 fn in_turns(mut tasks: Vec<Task<'_>>, options: &Options) -> Vec<(String, f64)> {
+    tasks.retain(|task| options.wants(&task.name) && options.wants_engine(&task.name));
     let once = |task: &mut Task<'_>, count: u32| {
         let start = Instant::now();
         (0..count).for_each(|_| (task.run)());

@@ -84,26 +84,31 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// The VM.
+    #[inline]
     pub fn vm(&self) -> &'a Arc<Vm> {
         self.vm
     }
 
     /// The emulator, if it is an `E`.
+    #[inline]
     pub fn emulator<E: 'static>(&self) -> Option<&'a E> {
         (&**self.vm.emulator() as &dyn Any).downcast_ref()
     }
 
     /// The row of the helper that is called; none for legacy packet loads.
+    #[inline]
     pub fn spec(&self) -> Option<&'a HelperSpec> {
         self.spec
     }
 
     /// The helper's name as programs know it.
+    #[inline]
     pub fn name(&self) -> &Arc<str> {
         self.name
     }
 
     /// The virtual CPU that the process runs on.
+    #[inline]
     pub fn cpu(&self) -> u32 {
         self.state.cpu
     }
@@ -134,6 +139,7 @@ impl<'a> Call<'a> {
     }
 
     /// The same, if it was asked for in this run.
+    #[inline]
     pub fn run_state_if<T: Any + Send>(&mut self) -> Option<&mut T> {
         self.state.run_state_if()
     }
@@ -155,6 +161,7 @@ impl<'a> Call<'a> {
     }
 
     /// The map at `addr` if it is an `M`.
+    #[inline]
     pub fn map_as<M: Map>(&self, addr: u64) -> Result<&'a M, Trap> {
         let map = self.map(addr)?;
         (&*map.map as &dyn Any).downcast_ref().ok_or_else(|| {
@@ -167,6 +174,7 @@ impl<'a> Call<'a> {
     }
 
     /// Guest memory with its checks, without this call's name in errors.
+    #[inline]
     pub fn view(&self) -> &View {
         &self.state.view
     }

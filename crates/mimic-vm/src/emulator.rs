@@ -21,17 +21,33 @@ pub struct Helper {
     pub spec: HelperSpec,
     /// The function; `None` for rows that are only listed.
     pub run: Option<HelperFn>,
+    /// What engines know it as.
+    pub known: Option<Known>,
+}
+
+/// Helpers that engines know the meaning of, so that compiled code can do without a call. The row's function says the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// The number of the virtual CPU.
+    Cpu,
+    /// [`Map::lookup`] for the CPU, of the map in r1 and the key that r2 points at.
+    MapLookup,
 }
 
 impl Helper {
     /// A row that is done by `run`.
     pub const fn new(spec: HelperSpec, run: HelperFn) -> Helper {
-        Helper { spec, run: Some(run) }
+        Helper { spec, run: Some(run), known: None }
+    }
+
+    /// The same, of a meaning that engines know.
+    pub const fn known(self, known: Known) -> Helper {
+        Helper { known: Some(known), ..self }
     }
 
     /// A row that is listed, and faults by name when called.
     pub const fn listed(spec: HelperSpec) -> Helper {
-        Helper { spec, run: None }
+        Helper { spec, run: None, known: None }
     }
 }
 

@@ -307,11 +307,23 @@ impl Machine<'_> {
     /// Calls a helper with what is in r1 to r5.
     #[inline]
     pub(crate) fn call_helper(&mut self, helper: &HelperRef) -> HelperResult {
-        let process = &mut *self.process;
-        if process.maps.version != process.vm.maps_version() {
-            process.maps = process.vm.maps();
+        let args = *self.process.state.regs[1..].first_chunk().expect("there are 16");
+        let result = if self.process.hook.is_none() && self.process.overrides.is_empty() {
+            self.call_plain(helper, args)
+        } else {
+            self.call_watched(helper, args)
+        };
+        match result {
+            Err(Trap::Errno(errno)) => Ok(errno.to_r0()),
+            result => result,
         }
-        let args = *process.state.regs[1..].first_chunk().expect("there are 16");
+    }
+
+    /// The same, with what is in the registers, of a helper that nobody watches or replaces.
+    #[inline(always)]
+    pub(crate) fn call_plain(&mut self, helper: &HelperRef, args: [u64; 5]) -> HelperResult {
+        self.refresh_maps();
+        let process = &mut *self.process;
         let mut call = Call {
             vm: &process.vm,
             state: &mut process.state,
@@ -320,27 +332,48 @@ impl Machine<'_> {
             name: &helper.name,
             spec: helper.spec.as_ref(),
         };
-        let result = if process.hook.is_none() && process.overrides.is_empty() {
-            helper.run.invoke(&mut call, args)
-        } else {
-            let run = process.overrides.get(&helper.key).unwrap_or(&helper.run);
-            hooked(process.hook.as_deref_mut(), run, &mut call, args)
+        let result = helper.run.invoke(&mut call, args);
+        process.state.refresh();
+        result
+    }
+
+    #[cold]
+    fn call_watched(&mut self, helper: &HelperRef, args: [u64; 5]) -> HelperResult {
+        self.refresh_maps();
+        let process = &mut *self.process;
+        let mut call = Call {
+            vm: &process.vm,
+            state: &mut process.state,
+            context: &mut *self.context,
+            maps: &process.maps,
+            name: &helper.name,
+            spec: helper.spec.as_ref(),
         };
+        let run = process.overrides.get(&helper.key).unwrap_or(&helper.run);
+        let result = hooked(process.hook.as_deref_mut(), run, &mut call, args);
         self.catch_up();
-        match result {
-            Err(Trap::Errno(errno)) => Ok(errno.to_r0()),
-            result => result,
+        result
+    }
+
+    /// Catches up with maps that were made or removed.
+    #[inline]
+    fn refresh_maps(&mut self) {
+        if self.process.maps.version != self.process.vm.maps_version() {
+            self.take_maps();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_maps(&mut self) {
+        self.process.maps = self.process.vm.maps();
     }
 
     /// Catches up with regions and maps that a helper, or another thread, made or dropped.
     #[inline]
     pub(crate) fn catch_up(&mut self) {
-        let process = &mut *self.process;
-        process.state.refresh();
-        if process.maps.version != process.vm.maps_version() {
-            process.maps = process.vm.maps();
-        }
+        self.process.state.refresh();
+        self.refresh_maps();
     }
 
     /// Does what a helper asked for instead of a plain return. The call is at `state.pc`.

@@ -33,7 +33,7 @@ mod vm;
 pub use arena::ArenaSpace;
 pub use call::{Call, Callback, CallbackRequest, HelperResult, Next, Trap};
 pub use context::{Context, ContextError, RawContext, Setup};
-pub use emulator::{Emulator, Helper, HelperClosure, HelperFn, HelperImpl};
+pub use emulator::{Emulator, Helper, HelperClosure, HelperFn, HelperImpl, Known};
 pub use engine::{Checks, Engine};
 pub use entry::Entry;
 pub use fault::{Fault, FaultKind, SourceLine};

@@ -7,7 +7,7 @@ use crate::arena::ArenaSpace;
 use crate::memory::{Access, Bounds, Memory, MemoryError, Part};
 use core::any::Any;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use mimic_abi::Errno;
 use mimic_object::MapSpec;
 use std::sync::Arc;
@@ -290,11 +290,14 @@ pub struct MapRef {
     pub key_size: u32,
     /// The map.
     pub map: Arc<dyn Map>,
+    /// Its address names nothing any more.
+    pub(crate) removed: AtomicBool,
 }
 
 impl core::ops::Deref for MapRef {
     type Target = dyn Map;
 
+    #[inline]
     fn deref(&self) -> &(dyn Map + 'static) {
         &*self.map
     }

@@ -1,7 +1,7 @@
 //! `LoadedProgram`: a linked program, resolved against a VM and translated, ready to run. Immutable and shared.
 
 use crate::arena::ArenaSpace;
-use crate::emulator::HelperImpl;
+use crate::emulator::{HelperImpl, Known};
 use crate::fault::{Fault, FaultKind, SourceLine};
 use crate::map::MapRef;
 use crate::op::Ops;
@@ -19,6 +19,9 @@ pub(crate) struct HelperRef {
     pub(crate) name: Arc<str>,
     pub(crate) spec: Option<HelperSpec>,
     pub(crate) run: HelperImpl,
+    /// What compiled code may do instead of calling it.
+    #[allow(dead_code, reason = "read where there is a JIT")]
+    pub(crate) known: Option<Known>,
 }
 
 impl HelperRef {
@@ -27,7 +30,7 @@ impl HelperRef {
         let why =
             format!("{name} is not known to the emulator; add it with VmBuilder::helper or in the emulator");
         let key = crate::vm::helper_name(name).into();
-        HelperRef { key, name: name.into(), spec: None, run: HelperImpl::Missing(why.into()) }
+        HelperRef { key, name: name.into(), spec: None, run: HelperImpl::Missing(why.into()), known: None }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::memory::{Hygiene, Layout, Memory, MemoryError, MemoryOptions, Region}
 use crate::process::Process;
 use crate::program::{FuncRef, HelperRef, LoadedProgram, func_of_addr};
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use mimic_abi::{ByteOrder, Errno};
 use mimic_object::MapSpec;
 use std::collections::HashMap;
@@ -153,16 +153,19 @@ impl Vm {
     }
 
     /// The emulator.
+    #[inline]
     pub fn emulator(&self) -> &Arc<dyn Emulator> {
         &self.emulator
     }
 
     /// The emulator, if it is an `E`.
+    #[inline]
     pub fn emulator_as<E: 'static>(&self) -> Option<&E> {
         (&*self.emulator as &dyn core::any::Any).downcast_ref()
     }
 
     /// The guest memory.
+    #[inline]
     pub fn memory(&self) -> &Arc<Memory> {
         &self.memory
     }
@@ -173,6 +176,7 @@ impl Vm {
     }
 
     /// How many virtual CPUs there are.
+    #[inline]
     pub fn cpus(&self) -> u32 {
         self.cpus
     }
@@ -208,7 +212,8 @@ impl Vm {
                 return Err(MapError::new(Errno::ENOSPC, why));
             }
             let addr = self.handles.base() + free as u64 * u64::from(MAP_HANDLE_LEN);
-            let map = Arc::new(MapRef { id: free as u32 + 1, addr, key_size: map.spec().key_size, map });
+            let (id, key_size) = (free as u32 + 1, map.spec().key_size);
+            let map = Arc::new(MapRef { id, addr, key_size, map, removed: AtomicBool::new(false) });
             if free == table.maps.len() {
                 table.maps.push(None);
             }
@@ -230,7 +235,9 @@ impl Vm {
 
     /// Takes a map away: its address names nothing any more. Programs that use it keep the map itself.
     pub fn remove_map(&self, id: u32) -> Option<Arc<MapRef>> {
-        self.change_maps(|table| table.maps.get_mut(id.checked_sub(1)? as usize)?.take())
+        let map = self.change_maps(|table| table.maps.get_mut(id.checked_sub(1)? as usize)?.take())?;
+        map.removed.store(true, Ordering::Release);
+        Some(map)
     }
 
     /// The map of this id.
@@ -278,6 +285,7 @@ impl Vm {
         self.maps.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    #[inline]
     pub(crate) fn maps_version(&self) -> u64 {
         self.maps_version.load(Ordering::Acquire)
     }
@@ -323,7 +331,7 @@ impl Vm {
             return Some(self.helper_of_row(0, name.into(), helper));
         }
         let run = self.overrides.get(helper_name(name))?.clone();
-        Some(HelperRef { key: helper_name(name).into(), name: name.into(), spec: None, run })
+        Some(HelperRef { key: helper_name(name).into(), name: name.into(), spec: None, run, known: None })
     }
 
     /// Whether a kernel function of this name can be called; one that has a row only, to say why not, cannot.
@@ -344,7 +352,8 @@ impl Vm {
                 )
             }
         };
-        HelperRef { key, name: name.into(), spec: Some(helper.spec), run }
+        let known = helper.known.filter(|_| matches!(run, HelperImpl::Fn(_)));
+        HelperRef { key, name: name.into(), spec: Some(helper.spec), run, known }
     }
 }
 

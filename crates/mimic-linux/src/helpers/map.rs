@@ -3,7 +3,7 @@
 use crate::maps::{LinuxMap, ProgArray};
 use mimic_abi::uapi::map_flags::{BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG};
 use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, MapType, RetType, Size, arg, arg_or_null};
-use mimic_vm::{Call, ElemKey, Helper, HelperResult, MapRef, Next, Trap};
+use mimic_vm::{Call, ElemKey, Helper, HelperResult, Known, MapRef, Next, Trap};
 use std::sync::Arc;
 
 pub(super) const ROWS: &[Helper] = &[
@@ -14,7 +14,8 @@ pub(super) const ROWS: &[Helper] = &[
             .flags(HelperFlags::PKT_ACCESS)
             .since(3, 19),
         map_lookup_elem,
-    ),
+    )
+    .known(Known::MapLookup),
     Helper::new(
         HelperSpec::new(2, "map_update_elem")
             .args(&[

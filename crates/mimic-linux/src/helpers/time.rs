@@ -2,7 +2,7 @@
 
 use crate::Linux;
 use mimic_abi::{HelperFlags, HelperSpec};
-use mimic_vm::{Call, Helper, HelperResult};
+use mimic_vm::{Call, Helper, HelperResult, Known};
 
 pub(super) const ROWS: &[Helper] = &[
     Helper::new(HelperSpec::new(5, "ktime_get_ns").since(4, 1), ktime_get_ns),
@@ -10,7 +10,8 @@ pub(super) const ROWS: &[Helper] = &[
     Helper::new(
         HelperSpec::new(8, "get_smp_processor_id").flags(HelperFlags::FASTCALL).since(4, 1),
         get_smp_processor_id,
-    ),
+    )
+    .known(Known::Cpu),
     Helper::new(HelperSpec::new(42, "get_numa_node_id").since(4, 10), get_numa_node_id),
     Helper::new(HelperSpec::new(118, "jiffies64").since(5, 6), jiffies64),
     Helper::new(HelperSpec::new(125, "ktime_get_boot_ns").since(5, 8), ktime_get_boot_ns),

@@ -2,6 +2,7 @@
 
 use super::label::Label;
 use super::state::Reason;
+use crate::map::ArrayLayout;
 use mimic_abi::{AluOp, AtomicOp, Cond, Size, Width};
 
 /// A second operand: a register by its number, or a sign-extended immediate.
@@ -86,6 +87,21 @@ pub(super) trait Backend: Sized {
     fn call(&mut self, to: Label, may_goto: bool) -> u32;
     /// Calls a helper. `keep` are the registers of r1 to r5 that are read afterwards; `spill` says that it looks at all registers.
     fn helper(&mut self, call: HelperCall, trapped: Label);
+    /// r0 = the number of the CPU that the process runs on. False if there is no form: nothing was emitted.
+    fn cpu(&mut self) -> bool {
+        false
+    }
+    /// r0 = the address of an array's element, or goes to the label if there is none. False if there is no form.
+    fn array_lookup(&mut self, lookup: Lookup, layout: ArrayLayout, none: Label) -> bool {
+        let _ = (lookup, layout, none);
+        false
+    }
+    /// r0 = what a map's lookup answers for a key of 4, 8 or 16 bytes, by a call. `map` is the host's address of the [`crate::MapRef`]. False if
+    /// there is no form.
+    fn map_lookup(&mut self, lookup: Lookup, map: usize, key_size: u32, keep: u16, trapped: Label) -> bool {
+        let _ = (lookup, map, key_size, keep, trapped);
+        false
+    }
     fn ret(&mut self);
     /// Runs the op in Rust, with all registers in the state, and goes on.
     fn op_in_rust(&mut self, op: u32);
@@ -119,6 +135,17 @@ pub(super) struct HelperCall {
     pub(super) keep: u16,
     /// It looks at all registers.
     pub(super) looks: bool,
+}
+
+/// A lookup in a map that is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lookup {
+    /// The host's address of a byte that is 0 as long as the map's address names it.
+    pub(super) removed: usize,
+    /// Where to go if it does not, with all registers as they are.
+    pub(super) slow: Label,
+    /// Where in the frame the key is: bytes from r10.
+    pub(super) key: i32,
 }
 
 /// Machine code that is ready to be put in place.

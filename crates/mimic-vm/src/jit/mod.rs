@@ -22,6 +22,7 @@ mod signal;
 mod snapshot;
 mod state;
 mod translate;
+mod values;
 #[cfg(any(test, target_arch = "x86_64"))]
 mod x86_64;
 

@@ -5,6 +5,7 @@ use super::state::Reason;
 use crate::call::Trap;
 use crate::fault::FaultKind;
 use crate::interp::Machine;
+use crate::map::MapRef;
 use crate::process::{Frame, State};
 use crate::program::HelperRef;
 use core::panic::AssertUnwindSafe;
@@ -51,6 +52,79 @@ pub(super) unsafe extern "C" fn helper(
         Err(panic) => machine.process.state.jit.panic = Some(panic),
     }
     Pair { value: 0, status: 1 }
+}
+
+/// Calls the helper that the state names, which is a function, and which nobody watches.
+///
+/// # Safety
+/// Called by compiled code.
+pub(super) unsafe extern "C" fn plain(
+    state: *mut State,
+    r1: u64,
+    r2: u64,
+    r3: u64,
+    r4: u64,
+    r5: u64,
+) -> Pair {
+    // SAFETY: compiled code calls with its state, and borrows nothing.
+    let machine = unsafe { machine(state) };
+    // SAFETY: the address of a helper of the program, which lives as long as its code.
+    let helper = unsafe { &*(machine.process.state.jit.helper as *const HelperRef) };
+    let regs = &mut machine.process.state.regs;
+    (regs[1], regs[2], regs[3], regs[4], regs[5]) = (r1, r2, r3, r4, r5);
+    match catch_unwind(AssertUnwindSafe(|| machine.call_plain(helper, [r1, r2, r3, r4, r5]))) {
+        Ok(Ok(value)) => return Pair { value, status: 0 },
+        Ok(Err(Trap::Errno(errno))) => return Pair { value: errno.to_r0(), status: 0 },
+        Ok(Err(trap)) => machine.process.state.jit.trap = Some(trap),
+        Err(panic) => machine.process.state.jit.panic = Some(panic),
+    }
+    Pair { value: 0, status: 1 }
+}
+
+/// What `bpf_map_lookup_elem` answers for a key of 4 bytes.
+///
+/// # Safety
+/// Called by compiled code, with a map of the program's.
+pub(super) unsafe extern "C" fn lookup_4(state: *mut State, key: u64, map: *const MapRef) -> Pair {
+    // SAFETY: compiled code calls with its state, and with a map that lives as long as the code.
+    let (state, map) = unsafe { (&mut *state, &*map) };
+    looked_up(state, |cpu| map.lookup_4(cpu, key as u32))
+}
+
+/// The same for a key of 8 bytes.
+///
+/// # Safety
+/// As above.
+pub(super) unsafe extern "C" fn lookup_8(state: *mut State, key: u64, map: *const MapRef) -> Pair {
+    // SAFETY: as above.
+    let (state, map) = unsafe { (&mut *state, &*map) };
+    looked_up(state, |cpu| map.lookup_8(cpu, key))
+}
+
+/// The same for a key of 16 bytes.
+///
+/// # Safety
+/// As above.
+pub(super) unsafe extern "C" fn lookup_16(
+    state: *mut State,
+    low: u64,
+    high: u64,
+    map: *const MapRef,
+) -> Pair {
+    // SAFETY: as above.
+    let (state, map) = unsafe { (&mut *state, &*map) };
+    looked_up(state, |cpu| map.lookup_16(cpu, [low, high]))
+}
+
+#[inline(always)]
+fn looked_up(state: &mut State, look: impl FnOnce(u32) -> u64) -> Pair {
+    match catch_unwind(AssertUnwindSafe(|| look(state.cpu))) {
+        Ok(value) => Pair { value, status: 0 },
+        Err(panic) => {
+            state.jit.panic = Some(panic);
+            Pair { value: 0, status: 1 }
+        }
+    }
 }
 
 /// Does the op at the state's pc. Answers 0, or the reason to leave.

@@ -3,16 +3,18 @@
 //! Instructions are counted a straight run at a time, at its end. What is rare (accesses outside a window, overdrawn budgets, faults)
 //! is put behind the program's code, out of the way of what is not.
 
-use super::backend::{Access, Backend, Check, Finished, HelperCall, Src, TooLong};
+use super::backend::{Access, Backend, Check, Finished, Src, TooLong};
 use super::ctx::{self, Fact};
-use super::flow::{ARGS, Flow, Next, RegSet, next};
+use super::flow::{Flow, Next, RegSet, next};
 use super::label::Label;
 use super::state::Reason;
+use super::values::Values;
 use super::{Checks, Mode};
-use crate::emulator::HelperImpl;
 use crate::op::{Code, Kind, Op};
 use crate::program::LoadedProgram;
 use mimic_abi::{AluOp, Insn, Reg, Size, Width};
+
+mod helper;
 
 /// Not a place that can be entered.
 pub(super) const NO_ENTRY: u32 = u32::MAX;
@@ -53,6 +55,7 @@ pub(super) fn translate<B: Backend>(
         cold: Vec::new(),
         lead: 0,
         exact: 0,
+        values: Values::new(),
         starts: Vec::with_capacity(ops.len()),
         entries: vec![NO_ENTRY; ops.len()],
         returns: Vec::new(),
@@ -65,6 +68,10 @@ pub(super) fn translate<B: Backend>(
 enum Cold {
     /// Runs an op in Rust, and goes on.
     Op { here: Label, op: usize, back: Label },
+    /// Calls a helper, and goes on.
+    Helper { here: Label, op: usize, back: Label },
+    /// Has 0 in r0, and goes on.
+    Zero { here: Label, back: Label },
     /// Leaves.
     Leave { here: Label, op: usize, reason: Reason },
     /// A jump back when the budget is overdrawn: the whole of it, and a fault if it is taken.
@@ -84,6 +91,7 @@ struct Translator<'a, B> {
     lead: usize,
     /// Registers whose upper half is known to be zero.
     exact: RegSet,
+    values: Values,
     starts: Vec<u32>,
     entries: Vec<u32>,
     returns: Vec<(u32, u32)>,
@@ -101,6 +109,7 @@ impl<B: Backend> Translator<'_, B> {
                 self.op(at, &ops[at]);
                 1
             });
+            ops[at..at + taken].iter().for_each(|op| self.values.step(op));
             for _ in 1..taken {
                 self.starts.push(self.b.offset());
                 self.leads.push(self.lead as u32);
@@ -133,6 +142,7 @@ impl<B: Backend> Translator<'_, B> {
                 self.b.align_loop();
             }
             self.b.bind(label);
+            self.values = Values::new();
         }
         if self.labels[at].is_some() || at > 0 && may_leave(self.program, &ops[at - 1]) {
             self.b.forget();
@@ -233,7 +243,7 @@ impl<B: Backend> Translator<'_, B> {
             }
             Code::Rare => self.rare(at, op),
             Code::Goto | Code::MayGoto => self.branch(at, op),
-            Code::CallHelper => self.helper(at, op),
+            Code::CallHelper => self.helper(at),
             Code::CallSubprog => self.call(at, op),
             Code::Exit => {
                 let overdrawn = self.leave(at, Reason::Budget);
@@ -389,18 +399,6 @@ impl<B: Backend> Translator<'_, B> {
         }
     }
 
-    fn helper(&mut self, at: usize, op: &Op) {
-        let helper = &self.program.helpers[op.imm as usize];
-        let trapped = self.leave(at, Reason::Trapped);
-        let call = HelperCall {
-            op: at as u32,
-            helper: core::ptr::from_ref(helper).addr(),
-            keep: self.flow.live_after[at] & ARGS,
-            looks: self.mode.watched || !matches!(helper.run, HelperImpl::Fn(_)),
-        };
-        self.b.helper(call, trapped);
-    }
-
     fn call(&mut self, at: usize, op: &Op) {
         if self.mode.frames_outside {
             return self.b.leave(Reason::Op, at as u32);
@@ -422,6 +420,16 @@ impl<B: Backend> Translator<'_, B> {
                 Cold::Op { here, op, back } => {
                     self.b.bind(here);
                     self.b.op_in_rust(op as u32);
+                    self.b.jump(back);
+                }
+                Cold::Helper { here, op, back } => {
+                    self.b.bind(here);
+                    self.helper_call(op);
+                    self.b.jump(back);
+                }
+                Cold::Zero { here, back } => {
+                    self.b.bind(here);
+                    self.b.constant(0, 0);
                     self.b.jump(back);
                 }
                 Cold::Leave { here, op, reason } => {

@@ -144,11 +144,17 @@ impl View {
     /// Catches up with regions made or dropped since. True if there were any.
     #[inline]
     pub fn refresh(&mut self) -> bool {
-        if self.version == self.memory.version() {
-            return false;
+        let stale = self.version != self.memory.version();
+        if stale {
+            self.take_snapshot();
         }
+        stale
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_snapshot(&mut self) {
         (self.version, self.table) = self.memory.snapshot();
-        true
     }
 
     /// Reads a number in guest byte order.

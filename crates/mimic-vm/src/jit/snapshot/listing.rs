@@ -63,6 +63,10 @@ impl Known {
         jit!(cage budget entry_sp last_frame machine code helper reason fault_ip);
         let mut addrs = BTreeMap::from([
             (runtime::helper as *const () as u64, "runtime::helper".to_string()),
+            (runtime::plain as *const () as u64, "runtime::plain".into()),
+            (runtime::lookup_4 as *const () as u64, "runtime::lookup_4".into()),
+            (runtime::lookup_8 as *const () as u64, "runtime::lookup_8".into()),
+            (runtime::lookup_16 as *const () as u64, "runtime::lookup_16".into()),
             (runtime::op as *const () as u64, "runtime::op".into()),
             (runtime::unwind as *const () as u64, "runtime::unwind".into()),
         ]);

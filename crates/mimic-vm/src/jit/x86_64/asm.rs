@@ -196,6 +196,12 @@ impl Asm {
         }
     }
 
+    /// Compares a byte in memory.
+    pub(super) fn cmp_byte(&mut self, mem: Mem, imm: u8) {
+        self.op(None, false, &[0x80], Arith::Cmp as u8, mem.into(), false);
+        self.byte(imm);
+    }
+
     pub(super) fn test(&mut self, wide: bool, a: Gpr, b: Gpr) {
         self.op(None, wide, &[0x85], b.0, a.into(), false);
     }

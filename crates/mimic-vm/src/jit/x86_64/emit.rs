@@ -4,10 +4,10 @@ use super::asm::{
     Arith, Asm, Cc, Gpr, Mem, R8, R9, R10, R11, R12, R13, R14, R15, RAX, RBP, RBX, RCX, RDI, RDX, RSI, Shift,
     at,
 };
-use crate::jit::backend::{Access, Backend, Check, Finished, HelperCall, Src, TooLong};
+use crate::jit::backend::{Access, Backend, Check, Finished, HelperCall, Lookup, Src, TooLong};
 use crate::jit::label::Label;
-use crate::jit::runtime;
 use crate::jit::state::Reason;
+use crate::map::ArrayLayout;
 use crate::memory::{Window, size_index};
 use crate::process::{FRAME_STRIDE, MAY_GOTO_MAX, State};
 use core::mem::{offset_of, size_of};
@@ -47,7 +47,7 @@ pub(in crate::jit) struct X86_64 {
     pub(super) used: u16,
     pub(super) memory: bool,
     /// The register whose low half the scratch register holds.
-    held: Option<u8>,
+    pub(super) held: Option<u8>,
     /// Ways out, by reason.
     pub(super) exits: [Label; 8],
     /// The way to Rust and back.
@@ -64,13 +64,13 @@ impl X86_64 {
     }
 
     /// The scratch register is about to be used.
-    fn take_scratch(&mut self) -> Gpr {
+    pub(super) fn take_scratch(&mut self) -> Gpr {
         self.held = None;
         SCRATCH
     }
 
     /// A register is written.
-    fn written(&mut self, dst: u8) {
+    pub(super) fn written(&mut self, dst: u8) {
         if self.held == Some(dst) {
             self.held = None;
         }
@@ -505,28 +505,22 @@ impl Backend for X86_64 {
     }
 
     fn helper(&mut self, call: HelperCall, trapped: Label) {
-        self.asm.store_imm(8, state(offset_of!(State, pc)), call.op as i32);
-        self.asm.store(8, state(jit_field!(budget)), BUDGET);
-        if call.looks {
-            for reg in [0, 6, 7, 8, 9] {
-                if self.has(reg) {
-                    self.asm.store(8, saved(reg), MAP[reg]);
-                }
-            }
-        }
-        self.asm.mov_imm(SCRATCH, call.helper as u64);
-        self.asm.store(8, state(jit_field!(helper)), SCRATCH);
-        self.asm.push(STATE);
-        self.asm.mov_imm(SCRATCH, runtime::helper as *const () as u64);
-        self.asm.call_reg(SCRATCH);
-        self.asm.pop(STATE);
-        self.asm.load(8, BUDGET, state(jit_field!(budget)));
-        self.asm.test(false, RDX, RDX);
-        self.asm.jcc(Cc::Ne, trapped);
-        for reg in (1..=5).filter(|reg| call.keep & 1 << reg != 0) {
-            self.asm.load(8, MAP[reg], saved(reg));
-        }
-        self.held = None;
+        self.helper_call(call, trapped);
+    }
+
+    fn cpu(&mut self) -> bool {
+        self.written(0);
+        self.asm.load(4, RAX, state(offset_of!(State, cpu)));
+        true
+    }
+
+    fn array_lookup(&mut self, lookup: Lookup, layout: ArrayLayout, none: Label) -> bool {
+        self.lookup_in_array(lookup, layout, none)
+    }
+
+    fn map_lookup(&mut self, lookup: Lookup, map: usize, key_size: u32, keep: u16, trapped: Label) -> bool {
+        self.lookup_by_call(lookup, map, key_size, keep, trapped);
+        true
     }
 
     fn ret(&mut self) {

@@ -11,6 +11,7 @@
 //! | r11 | scratch |
 
 mod asm;
+mod calls;
 mod emit;
 #[cfg(target_arch = "x86_64")]
 pub(in crate::jit) mod host;
