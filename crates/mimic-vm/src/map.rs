@@ -119,6 +119,11 @@ pub trait Map: Any + Send + Sync {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// Programs get objects from it, which they have to give back: only the helper can look one up.
+    fn gives_references(&self) -> bool {
+        false
+    }
+
     /// Programs: `lookup` of a key of 4 bytes, which are those of `key` in the host's byte order; answers what the helper returns: the
     /// address, 0, or a negated error number. For maps whose `key_size` is 4, and engines that have the key in a register.
     fn lookup_4(&self, cpu: u32, key: u32) -> u64 {

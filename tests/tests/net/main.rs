@@ -3,4 +3,5 @@
 
 mod routes;
 mod scene;
+mod sock_maps;
 mod sockets;

@@ -11,9 +11,9 @@ use mimic_tests::kernel::Socket;
 use std::net::{IpAddr, SocketAddr};
 
 /// A socket as both sides make it; the mark tells which it is.
-struct Spec {
-    mark: u32,
-    addr: &'static str,
+pub(crate) struct Spec {
+    pub(crate) mark: u32,
+    pub(crate) addr: &'static str,
     peer: &'static str,
     tcp: bool,
     state: u32,
@@ -47,7 +47,7 @@ const fn connected(mark: u32, addr: &'static str, peer: &'static str) -> Spec {
 }
 
 const VETH: u32 = 2;
-const SOCKETS: &[Spec] = &[
+pub(crate) const SOCKETS: &[Spec] = &[
     Spec { reuseport: true, ..tcp(1, "0.0.0.0:1000") },
     Spec { reuseport: true, ..tcp(2, "10.0.0.1:1000") },
     tcp(3, "[::]:1001"),
@@ -71,7 +71,7 @@ const SOCKETS: &[Spec] = &[
     connected(20, "127.0.0.1:1005", "127.0.0.1:2005"),
 ];
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let mut world = World::default();
     world.net.devices.0[0].up = true;
     let addrs =
@@ -120,7 +120,7 @@ fn stated(spec: &Spec) -> mimic_linux::Socket {
 }
 
 /// The same sockets in the kernel.
-fn make_sockets() -> Vec<Socket> {
+pub(crate) fn make_sockets() -> Vec<Socket> {
     ip("link add veth0 index 2 address 02:00:00:00:00:02 type veth peer name veth1 index 3");
     ip("link set lo up");
     ip("link set veth0 up");
@@ -232,7 +232,7 @@ fn inputs(is_v4: bool) -> Vec<(String, Input)> {
     inputs
 }
 
-fn input(src: &str, dst: &str, device: u32, netns: i64, flags: u64) -> (String, Input) {
+pub(crate) fn input(src: &str, dst: &str, device: u32, netns: i64, flags: u64) -> (String, Input) {
     let (src, dst) = (addr(src), addr(dst));
     let mut payload = Vec::new();
     for ip in [src.ip(), dst.ip()] {

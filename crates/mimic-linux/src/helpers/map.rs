@@ -1,6 +1,7 @@
 //! Access to map elements, tail calls, and walks over maps. bpf-helpers(7).
 
-use crate::maps::{LinuxMap, ProgArray};
+use super::sockmap;
+use crate::maps::{LinuxMap, ProgArray, socket_map};
 use mimic_abi::uapi::map_flags::{BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG};
 use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, MapType, RetType, Size, arg, arg_or_null};
 use mimic_vm::{Call, ElemKey, Helper, HelperResult, Known, MapRef, Next, Trap};
@@ -97,7 +98,10 @@ pub(super) const ROWS: &[Helper] = &[
 
 fn map_lookup_elem(call: &mut Call<'_>, map: u64, key: u64, _: u64, _: u64, _: u64) -> HelperResult {
     let map = call.map(map)?;
-    lookup(call, map, key, call.cpu())
+    match lookup(call, map, key, call.cpu())? {
+        0 => sockmap::lookup(call, map, key),
+        addr => Ok(addr),
+    }
 }
 
 fn map_lookup_percpu_elem(call: &mut Call<'_>, map: u64, key: u64, cpu: u64, _: u64, _: u64) -> HelperResult {
@@ -112,6 +116,9 @@ fn map_lookup_percpu_elem(call: &mut Call<'_>, map: u64, key: u64, cpu: u64, _: 
 
 fn map_update_elem(call: &mut Call<'_>, map: u64, key: u64, value: u64, flags: u64, _: u64) -> HelperResult {
     let map = writable(call, map)?;
+    if let Some(sockets) = socket_map(map) {
+        return sockmap::put(call, sockets, (key, map.key_size), value, flags);
+    }
     with_bytes(call, key, map.key_size, |key| {
         with_bytes(call, value, map.spec().value_size, |value| {
             map.update(call.cpu(), key, value, flags)?;

@@ -6,6 +6,7 @@ mod csum;
 pub(crate) mod dynptr;
 mod fib;
 mod format;
+mod hdr_opt;
 mod kptr;
 mod loop_;
 mod lsm;
@@ -47,6 +48,7 @@ const FAMILIES: &[&[Helper]] = &[
     csum::ROWS,
     dynptr::ROWS,
     fib::ROWS,
+    hdr_opt::ROWS,
     kptr::ROWS,
     loop_::ROWS,
     lsm::ROWS,

@@ -3,7 +3,7 @@
 use super::row::{READ, WRITE};
 use crate::Linux;
 use crate::net::{PacketBytes, SkBuff, eth, wrong_context};
-use crate::progs::SkbContext;
+use crate::progs::{ReuseportFrom, SkReuseportContext, SkbContext};
 use mimic_abi::{ArgType, ByteOrder, Errno, HelperFlags, HelperSpec, ProgType, Size, Support, arg};
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
@@ -251,6 +251,11 @@ fn skb_load_bytes(call: &mut Call<'_>, ctx: u64, off: u64, to: u64, len: u64, _:
         return fill(call, to, len as u32, Errno::EFAULT, |_, _| Ok(false));
     }
     fill(call, to, len as u32, Errno::EFAULT, |call, bytes| {
+        if let Some(context) =
+            call.context::<SkReuseportContext>().filter(|context| context.at() == Some(ctx))
+        {
+            return Ok(context.read(ReuseportFrom::Transport, off, bytes).is_ok());
+        }
         let skb = skb(call, ctx)?;
         Ok(off <= i32::MAX as u32 && skb.read(off, bytes))
     })
@@ -266,6 +271,16 @@ fn skb_load_bytes_relative(
 ) -> HelperResult {
     let off = off as u32;
     fill(call, to, len as u32, Errno::EFAULT, |call, bytes| {
+        if let Some(context) =
+            call.context::<SkReuseportContext>().filter(|context| context.at() == Some(ctx))
+        {
+            let from = match start as u32 {
+                0 => ReuseportFrom::Mac,
+                1 => ReuseportFrom::Network,
+                _ => return Ok(false),
+            };
+            return Ok(off <= 0xffff && context.read(from, off, bytes).is_ok());
+        }
         let skb = skb(call, ctx)?;
         let start = match start as u32 {
             0 => skb.mac,

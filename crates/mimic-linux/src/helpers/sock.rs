@@ -6,7 +6,7 @@ use crate::Linux;
 use crate::objects::{self, ObjectKey, View, socket_at};
 use crate::progs::SkbContext;
 use crate::world::Socket;
-use mimic_abi::{ArgType, HelperSpec, RetType, Support, arg, arg_or_null};
+use mimic_abi::{ArgType, HelperSpec, RetType, arg, arg_or_null};
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 use std::sync::Arc;
 
@@ -18,19 +18,6 @@ pub(super) const ROWS: &[Helper] = &[
     Helper::new(
         HelperSpec::new(47, "get_socket_uid").args(&[arg("skb", ArgType::Ctx)]).since(4, 12),
         get_socket_uid,
-    ),
-    Helper::listed(
-        HelperSpec::new(82, "sk_select_reuseport")
-            .args(&[
-                arg("reuse", ArgType::Ctx),
-                arg("map", ArgType::ConstMapPtr),
-                arg("key", ArgType::MapKey),
-                arg("flags", ArgType::Anything),
-            ])
-            .since(4, 19)
-            .support(Support::Refused(
-                "needs reuseport groups in the emulated world, which are not there yet",
-            )),
     ),
     Helper::new(
         HelperSpec::new(95, "sk_fullsock")

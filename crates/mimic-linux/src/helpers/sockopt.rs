@@ -1,13 +1,13 @@
-//! Socket options, binding and TCP header options.
+//! Socket options and binding.
 
-use super::row::{READ, READ_WRITE, WRITE};
+use super::row::{READ, WRITE};
 use crate::net::sockopt::{self, Surroundings};
 use crate::objects::socket_at;
-use crate::progs::SockAddrContext;
+use crate::progs::{SkMsgContext, SockAddrContext, SockOpsContext};
 use crate::world::Socket;
 use crate::world::socket::{AF_INET, AF_INET6};
 use crate::{Linux, World};
-use mimic_abi::{ArgType, ByteOrder, Errno, HelperFlags, HelperSpec, Support, arg};
+use mimic_abi::{ArgType, ByteOrder, Errno, HelperSpec, Support, arg};
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -39,62 +39,26 @@ pub(super) const ROWS: &[Helper] = &[
             .support(OPTIONS),
         getsockopt,
     ),
-    Helper::listed(
-        HelperSpec::new(59, "sock_ops_cb_flags_set")
-            .args(&[arg("bpf_sock", ArgType::Ctx), arg("argval", ArgType::Anything)])
-            .since(4, 16)
-            .support(NOTE_2),
-    ),
     Helper::new(
         HelperSpec::new(64, "bind")
             .args(&[arg("ctx", ArgType::Ctx), arg("addr", READ), arg("addr_len", ArgType::Size)])
             .since(4, 17),
         bind,
     ),
-    Helper::listed(
-        HelperSpec::new(142, "load_hdr_opt")
-            .args(&[
-                arg("skops", ArgType::Ctx),
-                arg("searchby_res", READ_WRITE),
-                arg("len", ArgType::Size),
-                arg("flags", ArgType::Anything),
-            ])
-            .since(5, 10)
-            .support(NOTE_2),
-    ),
-    Helper::listed(
-        HelperSpec::new(143, "store_hdr_opt")
-            .args(&[
-                arg("skops", ArgType::Ctx),
-                arg("from", READ),
-                arg("len", ArgType::Size),
-                arg("flags", ArgType::Anything),
-            ])
-            .flags(HelperFlags::CHANGES_PACKET)
-            .since(5, 10)
-            .support(NOTE_2),
-    ),
-    Helper::listed(
-        HelperSpec::new(144, "reserve_hdr_opt")
-            .args(&[
-                arg("skops", ArgType::Ctx),
-                arg("len", ArgType::Anything),
-                arg("flags", ArgType::Anything),
-            ])
-            .since(5, 10)
-            .support(NOTE_2),
-    ),
 ];
 
 const OPTIONS: Support =
     Support::Partial("TCP_SAVED_SYN is not there: connections of the world come without their SYN packet");
-const NOTE_2: Support =
-    Support::Refused("needs sock_ops programs and their contexts, which are not there yet");
-
 /// The socket that an argument is, or is about: a pointer to one, or the context of a program that has one.
 pub(super) fn socket_of(call: &mut Call<'_>, at: u64) -> Result<Arc<Socket>, Trap> {
-    let context = call.context::<SockAddrContext>();
-    let cookie = context.and_then(|context| (context.at() == Some(at)).then_some(context.sock.cookie));
+    let cookie = if let Some(context) = call.context::<SockAddrContext>() {
+        context.at().map(|md| (md, context.sock.cookie))
+    } else if let Some(context) = call.context::<SockOpsContext>() {
+        context.at()
+    } else {
+        call.context::<SkMsgContext>().and_then(|context| context.at())
+    };
+    let cookie = cookie.and_then(|(md, cookie)| (md == at).then_some(cookie));
     match cookie.and_then(|cookie| Linux::of(call).sockets().get(cookie)) {
         Some(socket) => Ok(socket),
         None => socket_at(call, at),

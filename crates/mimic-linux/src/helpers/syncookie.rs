@@ -241,7 +241,7 @@ fn listening(
 fn version_for(call: &Call<'_>, socket: &Socket, iph: u64, iph_len: u32) -> Result<u8, Trap> {
     let is_v6 = socket.family == AF_INET6;
     match call.read_array::<1>(iph)?[0] >> 4 {
-        4 if is_v6 && socket.v6only => Err(Errno::EINVAL.into()),
+        4 if socket.rcv_addr4().is_none() => Err(Errno::EINVAL.into()),
         6 if iph_len < IPV6_LEN || !is_v6 => Err(Errno::EINVAL.into()),
         version @ (4 | 6) => Ok(version),
         _ => Err(Errno::EPROTONOSUPPORT.into()),

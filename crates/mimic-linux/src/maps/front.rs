@@ -32,6 +32,11 @@ pub trait Ops: Send + Sync + 'static {
     /// See [`Map::lookup`].
     fn lookup(&self, cpu: u32, key: &[u8]) -> Result<Option<u64>, Errno>;
 
+    /// See [`Map::gives_references`].
+    fn gives_references(&self) -> bool {
+        false
+    }
+
     /// See [`Map::array_layout`].
     fn array_layout(&self) -> Option<ArrayLayout> {
         None
@@ -187,6 +192,10 @@ impl<T: Ops> Map for LinuxMap<T> {
 
     fn lookup_16(&self, cpu: u32, key: [u64; 2]) -> u64 {
         answer(self.ops.lookup(cpu, &bytes_16(key)))
+    }
+
+    fn gives_references(&self) -> bool {
+        self.ops.gives_references()
     }
 
     fn array_layout(&self) -> Option<ArrayLayout> {

@@ -59,6 +59,7 @@ pub use redirect::{RedirectMap, Target, redirect_map};
 pub(crate) use ringbuf::{FORCE_WAKEUP, NO_WAKEUP};
 pub use ringbuf::{Ringbuf, RingbufPos};
 pub use sockets::SocketMap;
+pub(crate) use sockets::{Claim, socket_map, takes_redirected};
 pub use stack_trace::StackTrace;
 pub use types::{ROWS, row};
 pub use user_ringbuf::{Sample, UserRingbuf};

@@ -31,8 +31,8 @@ const ANY_DEVICE: Support =
     Support::Partial("any interface index is taken, whether the world has such a device or not");
 const NO_SOCKETS: Support =
     Support::Partial("the world has no AF_XDP sockets: whoever makes the map sets numbers in their place");
-const EMPTY: Support = Support::Partial(
-    "it stays empty: no socket of the world can be put in yet, and nothing be redirected to one",
+const COOKIES: Support = Support::Partial(
+    "in the library, whose users have no descriptors, a value is the cookie of a socket of the world",
 );
 const NO_EVENTS: Support =
     Support::Partial("buffers and counters are put in by whoever makes the map, not by perf_event_open(2)");
@@ -117,7 +117,7 @@ pub const ROWS: &[MapTypeSpec] = &[
         .key(SizeRule::WORD)
         .value(SizeRule::OneOf(&[4, 8]))
         .flags(BPF_F_NUMA_NODE | FD_ACCESS)
-        .support(EMPTY)
+        .support(COOKIES)
         .ops(ELEM, KEYS),
     MapTypeSpec::new(MapType::Cpumap, "CPUs to redirect packets to, by index")
         .since(4, 15)
@@ -136,7 +136,7 @@ pub const ROWS: &[MapTypeSpec] = &[
         .since(4, 18)
         .value(SizeRule::OneOf(&[4, 8]))
         .flags(BPF_F_NUMA_NODE | FD_ACCESS)
-        .support(EMPTY)
+        .support(COOKIES)
         .ops(ELEM, KEYS),
     MapTypeSpec::new(MapType::CgroupStorage, "a value for each cgroup that a program is attached to")
         .since(4, 19)
@@ -150,8 +150,8 @@ pub const ROWS: &[MapTypeSpec] = &[
         .key(SizeRule::WORD)
         .value(SizeRule::OneOf(&[4, 8]))
         .flags(ARRAY_FLAGS)
-        .support(EMPTY)
-        .ops(MapOps::LOOKUP, KEYS),
+        .support(COOKIES)
+        .ops(MapOps::NONE, KEYS),
     MapTypeSpec::new(MapType::PercpuCgroupStorage, "the same as cgroup_storage, with a value for each CPU")
         .since(4, 20)
         .key(SizeRule::OneOf(&[8, 16]))

@@ -2,6 +2,7 @@
 
 mod bind;
 mod find;
+mod message;
 mod redirect;
 pub(crate) mod route;
 mod sk_buff;
@@ -11,7 +12,9 @@ mod xdp_buff;
 
 pub mod eth;
 
-pub(crate) use find::{Wanted, find_socket, listener_of};
+pub(crate) use find::{Wanted, connection_hash, find_socket, listener_of, reuseport_group};
+pub(crate) use message::PIECES_MAX;
+pub use message::{MESSAGE_GROWTH_MAX, Message};
 pub use redirect::{ClonedPacket, NextHop, Redirect, RedirectTo};
 pub use sk_buff::{Checksum, SkBuff};
 pub(crate) use sk_buff::{

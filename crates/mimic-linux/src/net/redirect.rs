@@ -29,6 +29,13 @@ pub enum RedirectTo {
         /// The index of the end on this side.
         ifindex: u32,
     },
+    /// A socket of a sock map (`bpf_sk_redirect_map`, `bpf_msg_redirect_map` and their forms for hashes).
+    Socket {
+        /// The map's id.
+        map_id: u32,
+        /// The socket's cookie.
+        cookie: u64,
+    },
     /// An entry of a map, or all of them (`bpf_redirect_map`).
     Map {
         /// The map's id.

@@ -92,7 +92,7 @@ static OPTIONS: &[IntOption] = &[
     int(SOL_TCP, 1002, Set::With(set_cwnd_clamp), Get::Never),
     int(SOL_TCP, 1003, Set::Range(1, 200_000), Get::Never),
     int(SOL_TCP, 1004, Set::Range(1, 200_000), Get::Never),
-    int(SOL_TCP, 1008, Set::Range(0, 0x7f), Get::Stored(0)),
+    int(SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, Set::Range(0, 0x7f), Get::Stored(0)),
 ];
 
 /// Sets an option of a socket; `value` is the guest's bytes, `int` what they are as a number of 32 bits, if they are 4.
@@ -138,6 +138,21 @@ pub(crate) fn get(
         Get::Stored(default) => Ok(encode(stored(sk, level, name).unwrap_or(default)).to_vec()),
         Get::Never => Err(Errno::EINVAL),
     }
+}
+
+/// `BPF_SOCK_OPS_ALL_CB_FLAGS`.
+pub(crate) const CB_FLAGS_ALL: u32 = 0x7f;
+/// `TCP_BPF_SOCK_OPS_CB_FLAGS`.
+const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
+
+/// Which events of a connection programs are told of.
+pub(crate) fn cb_flags(sk: &Socket) -> u32 {
+    stored(sk, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS).unwrap_or(0) as u32
+}
+
+/// Sets that.
+pub(crate) fn set_cb_flags(sk: &mut Socket, flags: u32) {
+    store(sk, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, flags as i32);
 }
 
 fn find(level: i32, name: i32) -> Option<&'static IntOption> {

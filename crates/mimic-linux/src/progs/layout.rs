@@ -22,51 +22,51 @@ const Q: CtxAccess = CtxAccess::ReadWriteU16 { max: 0xfffe };
 /// Nothing.
 const N: CtxAccess = CtxAccess::None;
 
-/// A field with the rights of socket filters, tc, cgroup_skb, lightweight tunnels and the flow dissector.
-type Row = (&'static str, u32, u32, [CtxAccess; 5]);
+/// A field with the rights of socket filters, tc, cgroup_skb, lightweight tunnels, the flow dissector and sk_skb.
+type Row = (&'static str, u32, u32, [CtxAccess; 6]);
 
 const SK_BUFF: [Row; 41] = [
-    ("len", 0, 4, [R, R, R, R, N]),
-    ("pkt_type", 4, 4, [R, R, R, R, N]),
-    ("mark", 8, 4, [R, W, W, W, N]),
-    ("queue_mapping", 12, 4, [R, Q, R, R, N]),
-    ("protocol", 16, 4, [R, R, R, R, N]),
-    ("vlan_present", 20, 4, [R, R, R, R, N]),
-    ("vlan_tci", 24, 4, [R, R, R, R, N]),
-    ("vlan_proto", 28, 4, [R, R, R, R, N]),
-    ("priority", 32, 4, [R, W, W, W, N]),
-    ("ingress_ifindex", 36, 4, [R, R, R, R, N]),
-    ("ifindex", 40, 4, [R, R, R, R, N]),
-    ("tc_index", 44, 4, [R, S, R, R, N]),
-    ("cb", 48, 20, [B, B, B, B, N]),
-    ("hash", 68, 4, [R, R, R, R, N]),
-    ("tc_classid", 72, 4, [N, S, N, N, N]),
-    ("data", 76, 4, [N, H, H, H, H]),
-    ("data_end", 80, 4, [N, H, H, H, H]),
-    ("napi_id", 84, 4, [R, R, R, R, N]),
-    ("family", 88, 4, [N, N, R, N, N]),
-    ("remote_ip4", 92, 4, [N, N, H, N, N]),
-    ("local_ip4", 96, 4, [N, N, H, N, N]),
-    ("remote_ip6[0]", 100, 4, [N, N, H, N, N]),
-    ("remote_ip6[1]", 104, 4, [N, N, H, N, N]),
-    ("remote_ip6[2]", 108, 4, [N, N, H, N, N]),
-    ("remote_ip6[3]", 112, 4, [N, N, H, N, N]),
-    ("local_ip6[0]", 116, 4, [N, N, H, N, N]),
-    ("local_ip6[1]", 120, 4, [N, N, H, N, N]),
-    ("local_ip6[2]", 124, 4, [N, N, H, N, N]),
-    ("local_ip6[3]", 128, 4, [N, N, H, N, N]),
-    ("remote_port", 132, 4, [N, N, R, N, N]),
-    ("local_port", 136, 4, [N, N, R, N, N]),
-    ("data_meta", 140, 4, [N, H, N, N, N]),
-    ("flow_keys", 144, 8, [N, N, N, N, H]),
-    ("tstamp", 152, 8, [N, O, O, N, N]),
-    ("wire_len", 160, 4, [N, R, N, N, N]),
-    ("gso_segs", 164, 4, [R, R, R, R, N]),
-    ("sk", 168, 8, [H, H, H, H, N]),
-    ("gso_size", 176, 4, [R, R, R, R, N]),
-    ("tstamp_type", 180, 1, [N, H, N, N, N]),
-    ("padding", 181, 3, [N, N, N, N, N]),
-    ("hwtstamp", 184, 8, [N, H, H, N, N]),
+    ("len", 0, 4, [R, R, R, R, N, R]),
+    ("pkt_type", 4, 4, [R, R, R, R, N, R]),
+    ("mark", 8, 4, [R, W, W, W, N, N]),
+    ("queue_mapping", 12, 4, [R, Q, R, R, N, R]),
+    ("protocol", 16, 4, [R, R, R, R, N, R]),
+    ("vlan_present", 20, 4, [R, R, R, R, N, R]),
+    ("vlan_tci", 24, 4, [R, R, R, R, N, R]),
+    ("vlan_proto", 28, 4, [R, R, R, R, N, R]),
+    ("priority", 32, 4, [R, W, W, W, N, W]),
+    ("ingress_ifindex", 36, 4, [R, R, R, R, N, R]),
+    ("ifindex", 40, 4, [R, R, R, R, N, R]),
+    ("tc_index", 44, 4, [R, S, R, R, N, S]),
+    ("cb", 48, 20, [B, B, B, B, N, R]),
+    ("hash", 68, 4, [R, R, R, R, N, R]),
+    ("tc_classid", 72, 4, [N, S, N, N, N, N]),
+    ("data", 76, 4, [N, H, H, H, H, H]),
+    ("data_end", 80, 4, [N, H, H, H, H, H]),
+    ("napi_id", 84, 4, [R, R, R, R, N, R]),
+    ("family", 88, 4, [N, N, R, N, N, R]),
+    ("remote_ip4", 92, 4, [N, N, H, N, N, H]),
+    ("local_ip4", 96, 4, [N, N, H, N, N, H]),
+    ("remote_ip6[0]", 100, 4, [N, N, H, N, N, H]),
+    ("remote_ip6[1]", 104, 4, [N, N, H, N, N, H]),
+    ("remote_ip6[2]", 108, 4, [N, N, H, N, N, H]),
+    ("remote_ip6[3]", 112, 4, [N, N, H, N, N, H]),
+    ("local_ip6[0]", 116, 4, [N, N, H, N, N, H]),
+    ("local_ip6[1]", 120, 4, [N, N, H, N, N, H]),
+    ("local_ip6[2]", 124, 4, [N, N, H, N, N, H]),
+    ("local_ip6[3]", 128, 4, [N, N, H, N, N, H]),
+    ("remote_port", 132, 4, [N, N, R, N, N, R]),
+    ("local_port", 136, 4, [N, N, R, N, N, R]),
+    ("data_meta", 140, 4, [N, H, N, N, N, N]),
+    ("flow_keys", 144, 8, [N, N, N, N, H, N]),
+    ("tstamp", 152, 8, [N, O, O, N, N, N]),
+    ("wire_len", 160, 4, [N, R, N, N, N, N]),
+    ("gso_segs", 164, 4, [R, R, R, R, N, R]),
+    ("sk", 168, 8, [H, H, H, H, N, H]),
+    ("gso_size", 176, 4, [R, R, R, R, N, R]),
+    ("tstamp_type", 180, 1, [N, H, N, N, N, N]),
+    ("padding", 181, 3, [N, N, N, N, N, N]),
+    ("hwtstamp", 184, 8, [N, H, H, N, N, N]),
 ];
 
 /// Where `__sk_buff` has its pointer to the keys of a flow dissector.
@@ -90,12 +90,15 @@ pub const SK_BUFF_CGROUP: CtxLayout = sk_buff(&SK_BUFF_CGROUP_FIELDS);
 pub const SK_BUFF_LWT: CtxLayout = sk_buff(&SK_BUFF_LWT_FIELDS);
 /// `__sk_buff` as flow dissectors see it.
 pub const SK_BUFF_FLOW: CtxLayout = sk_buff(&SK_BUFF_FLOW_FIELDS);
+/// `__sk_buff` as programs of sock maps see it.
+pub const SK_BUFF_SK_SKB: CtxLayout = sk_buff(&SK_BUFF_SK_SKB_FIELDS);
 
 static SK_BUFF_FILTER_FIELDS: [CtxField; 41] = column(0);
 static SK_BUFF_TC_FIELDS: [CtxField; 41] = column(1);
 static SK_BUFF_CGROUP_FIELDS: [CtxField; 41] = column(2);
 static SK_BUFF_LWT_FIELDS: [CtxField; 41] = column(3);
 static SK_BUFF_FLOW_FIELDS: [CtxField; 41] = column(4);
+static SK_BUFF_SK_SKB_FIELDS: [CtxField; 41] = column(5);
 
 /// `xdp_md` of most XDP programs.
 pub const XDP_MD: CtxLayout =
@@ -125,6 +128,106 @@ pub const SK_LOOKUP: CtxLayout = CtxLayout {
         field("local_ip6[3]", 56, 4, R),
         field("local_port", 60, 4, R),
         field("ingress_ifindex", 64, 4, R),
+    ],
+};
+
+/// `sk_msg_md`.
+pub const SK_MSG: CtxLayout = CtxLayout {
+    name: "sk_msg_md",
+    size: 80,
+    fields: &[
+        field("data", 0, 8, H),
+        field("data_end", 8, 8, H),
+        field("family", 16, 4, H),
+        field("remote_ip4", 20, 4, H),
+        field("local_ip4", 24, 4, H),
+        field("remote_ip6[0]", 28, 4, H),
+        field("remote_ip6[1]", 32, 4, H),
+        field("remote_ip6[2]", 36, 4, H),
+        field("remote_ip6[3]", 40, 4, H),
+        field("local_ip6[0]", 44, 4, H),
+        field("local_ip6[1]", 48, 4, H),
+        field("local_ip6[2]", 52, 4, H),
+        field("local_ip6[3]", 56, 4, H),
+        field("remote_port", 60, 4, H),
+        field("local_port", 64, 4, H),
+        field("size", 68, 4, H),
+        field("sk", 72, 8, H),
+    ],
+};
+
+/// `sk_reuseport_md`.
+pub const SK_REUSEPORT: CtxLayout = CtxLayout {
+    name: "sk_reuseport_md",
+    size: 56,
+    fields: &[
+        field("data", 0, 8, H),
+        field("data_end", 8, 8, H),
+        field("len", 16, 4, R),
+        field("eth_protocol", 20, 4, R),
+        field("ip_protocol", 24, 4, R),
+        field("bind_inany", 28, 4, R),
+        field("hash", 32, 4, H),
+        field("sk", 40, 8, H),
+        field("migrating_sk", 48, 8, H),
+    ],
+};
+
+/// `bpf_sock_ops`. `reply` is `args[0]` when the program begins.
+pub const SOCK_OPS: CtxLayout = CtxLayout {
+    name: "bpf_sock_ops",
+    size: 224,
+    fields: &[
+        field("op", 0, 4, H),
+        field("reply", 4, 4, O),
+        field("args[1]", 8, 4, H),
+        field("args[2]", 12, 4, H),
+        field("args[3]", 16, 4, H),
+        field("family", 20, 4, H),
+        field("remote_ip4", 24, 4, H),
+        field("local_ip4", 28, 4, H),
+        field("remote_ip6[0]", 32, 4, H),
+        field("remote_ip6[1]", 36, 4, H),
+        field("remote_ip6[2]", 40, 4, H),
+        field("remote_ip6[3]", 44, 4, H),
+        field("local_ip6[0]", 48, 4, H),
+        field("local_ip6[1]", 52, 4, H),
+        field("local_ip6[2]", 56, 4, H),
+        field("local_ip6[3]", 60, 4, H),
+        field("remote_port", 64, 4, H),
+        field("local_port", 68, 4, H),
+        field("is_fullsock", 72, 4, H),
+        field("snd_cwnd", 76, 4, H),
+        field("srtt_us", 80, 4, H),
+        field("bpf_sock_ops_cb_flags", 84, 4, H),
+        field("state", 88, 4, H),
+        field("rtt_min", 92, 4, H),
+        field("snd_ssthresh", 96, 4, H),
+        field("rcv_nxt", 100, 4, H),
+        field("snd_nxt", 104, 4, H),
+        field("snd_una", 108, 4, H),
+        field("mss_cache", 112, 4, H),
+        field("ecn_flags", 116, 4, H),
+        field("rate_delivered", 120, 4, H),
+        field("rate_interval_us", 124, 4, H),
+        field("packets_out", 128, 4, H),
+        field("retrans_out", 132, 4, H),
+        field("total_retrans", 136, 4, H),
+        field("segs_in", 140, 4, H),
+        field("data_segs_in", 144, 4, H),
+        field("segs_out", 148, 4, H),
+        field("data_segs_out", 152, 4, H),
+        field("lost_out", 156, 4, H),
+        field("sacked_out", 160, 4, H),
+        field("sk_txhash", 164, 4, O),
+        field("bytes_received", 168, 8, H),
+        field("bytes_acked", 176, 8, H),
+        field("sk", 184, 8, H),
+        field("skb_data", 192, 8, H),
+        field("skb_data_end", 200, 8, H),
+        field("skb_len", 208, 4, H),
+        field("skb_tcp_flags", 212, 4, R),
+        field("skb_hwtstamp", 216, 8, H),
     ],
 };
 

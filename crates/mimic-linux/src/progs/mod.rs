@@ -12,7 +12,10 @@ mod perf_event;
 mod raw;
 mod seq_file;
 mod sk_lookup;
+mod sk_msg;
+mod sk_reuseport;
 mod skb;
+mod sock_ops;
 mod test_run;
 mod tracepoint;
 mod tracing;
@@ -32,7 +35,12 @@ pub use perf_event::{Branch, Counter, PerfEventContext};
 pub use raw::RawTracepointContext;
 pub use seq_file::SeqFile;
 pub use sk_lookup::{SkLookup, SkLookupContext};
+pub use sk_msg::{SkMsg, SkMsgContext};
+pub(crate) use sk_reuseport::From as ReuseportFrom;
+pub use sk_reuseport::{SkReuseport, SkReuseportContext};
 pub use skb::{SkbContext, SkbFields, SkbStart};
+pub(crate) use sock_ops::{OP_HDR_OPT_LEN, OP_WRITE_HDR_OPT, TCP_LEN};
+pub use sock_ops::{SOCK_OPS, SockOpsContext, SockOpsResult};
 pub use test_run::{
     BPF_F_TEST_RUN_ON_CPU, BPF_F_TEST_SKB_CHECKSUM_COMPLETE, BPF_F_TEST_XDP_LIVE_FRAMES, TestRun,
     TestRunError, TestRunOut, test_run,
@@ -42,6 +50,7 @@ pub use tracing::{Arg, TracePoint, TracingContext};
 pub use types::{CGROUP_SKB_CODES, LWT_CODES, PROG_TYPES, TC_ACTIONS, XDP_ACTIONS, spec};
 pub use xdp::{Xdp, XdpContext};
 
+use crate::world::Socket;
 use mimic_abi::ProgType;
 use mimic_vm::{Context, RawContext};
 
@@ -53,8 +62,10 @@ pub fn context_for_packet(prog_type: Option<ProgType>, frame: &[u8]) -> Box<dyn 
         Some(Xdp) => Box::new(XdpContext::packet(frame)),
         Some(
             SchedCls | SchedAct | SocketFilter | CgroupSkb | LwtIn | LwtOut | LwtXmit | LwtSeg6local
-            | FlowDissector,
+            | FlowDissector | SkSkb,
         ) => Box::new(SkbContext::packet(frame)),
+        Some(SkReuseport) => Box::new(SkReuseportContext::packet(frame, Socket::default())),
+        Some(SkMsg) => Box::new(SkMsgContext::new(frame, Socket::default())),
         Some(_) | None => Box::new(RawContext::with_len(frame)),
     }
 }

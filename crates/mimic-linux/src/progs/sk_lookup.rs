@@ -97,7 +97,7 @@ impl SkLookupContext {
         if socket.protocol != self.protocol {
             return Err(Errno::EPROTOTYPE);
         }
-        if socket.family != self.family() && (socket.family == AF_INET || socket.v6only) {
+        if socket.family != self.family() && (socket.family == AF_INET || socket.rcv_addr4().is_none()) {
             return Err(Errno::EAFNOSUPPORT);
         }
         Ok(())

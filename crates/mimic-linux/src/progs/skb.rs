@@ -5,7 +5,7 @@ use super::layout;
 use crate::Linux;
 use crate::net::{self, Checksum, ClonedPacket, Redirect, SkBuff, eth};
 use crate::world::Socket;
-use crate::world::socket::{AF_INET, AF_INET6};
+use crate::world::socket::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
 use mimic_abi::{Errno, Packet, ProgType, Size};
 use mimic_vm::memory::{Access, Layout, Region};
 use mimic_vm::{Context, ContextError, Setup};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum SkbStart {
     /// As the program type has it when it is attached: at the link-layer header for tc and socket filters, at the network header for
-    /// cgroups and lightweight tunnels.
+    /// cgroups and lightweight tunnels, at the payload for sock maps.
     #[default]
     ByType,
     /// At the link-layer header.
@@ -208,7 +208,7 @@ impl SkbContext {
         let md = setup.region("context", layout::SK_BUFF_LEN, Layout::Fields(layout))?;
         region.fill(0, first, 0);
         region.write(first, &self.frame);
-        let data = if self.starts_at_network(prog_type) { first + link_len } else { first };
+        let data = first + self.start_off(prog_type);
         let len = frame_len - (data - first);
         let buff = SkBuff {
             data,
@@ -243,15 +243,35 @@ impl SkbContext {
         Ok(())
     }
 
-    fn starts_at_network(&self, prog_type: Option<ProgType>) -> bool {
+    /// Where the program sees the packet begin, in the frame.
+    fn start_off(&self, prog_type: Option<ProgType>) -> u32 {
         use ProgType::*;
-        match self.start {
-            SkbStart::Mac => false,
-            SkbStart::Network => true,
-            SkbStart::ByType => {
-                matches!(prog_type, Some(CgroupSkb | LwtIn | LwtOut | LwtXmit | LwtSeg6local))
-            }
+        match (self.start, prog_type) {
+            (SkbStart::Mac, _) => 0,
+            (SkbStart::Network, _) => self.link_len,
+            (SkbStart::ByType, Some(CgroupSkb | LwtIn | LwtOut | LwtXmit | LwtSeg6local)) => self.link_len,
+            (SkbStart::ByType, Some(SkSkb)) => self.payload_off().unwrap_or(self.link_len),
+            (SkbStart::ByType, _) => 0,
         }
+    }
+
+    /// Where a frame of TCP or UDP has its payload; none of bytes that are no frame.
+    fn payload_off(&self) -> Option<u32> {
+        if self.link_len == 0 {
+            return None;
+        }
+        let ip = self.frame.get(self.link_len as usize..)?;
+        let (transport, protocol) = match self.protocol() {
+            eth::ETH_P_IP => (4 * u32::from(ip.first()? & 15), *ip.get(9)?),
+            eth::ETH_P_IPV6 => (eth::IPV6_HLEN, *ip.get(6)?),
+            _ => return None,
+        };
+        let header_len = match u32::from(protocol) {
+            IPPROTO_TCP => u32::from(*ip.get(transport as usize + 12)? >> 4) * 4,
+            IPPROTO_UDP => 8,
+            _ => return None,
+        };
+        Some(self.link_len + transport + header_len).filter(|off| *off as usize <= self.frame.len())
     }
 
     fn protocol(&self) -> u16 {

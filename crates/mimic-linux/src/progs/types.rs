@@ -32,6 +32,9 @@ const SK_ACTIONS: &[(i32, &str)] = &[(0, "SK_DROP"), (1, "SK_PASS")];
 const NF_VERDICTS: &[(i32, &str)] = &[(0, "NF_DROP"), (1, "NF_ACCEPT")];
 
 const STATED: Support = Support::Partial("the arguments of one call are stated; nothing calls it by itself");
+const EVENTS: Support = Support::Partial(
+    "the event is stated by who runs it, and its outcome recorded: the world's sockets send and receive nothing",
+);
 const RAW: Support = Support::Partial("runs on a raw context: bytes and arguments that you give");
 
 const PROBES: Support = Support::Partial(
@@ -156,9 +159,11 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
             AttachType::SkSkbStreamVerdict,
             AttachType::SkSkbVerdict,
         ])
+        .context(layout::SK_BUFF_SK_SKB)
+        .packet(Packet::ReadWrite)
         .returns(Returns::Verdict(SK_ACTIONS))
         .since(4, 14)
-        .support(RAW),
+        .support(EVENTS),
     ProgTypeSpec::new(ProgType::CgroupDevice, "a cgroup's access to devices")
         .attach(&[AttachType::CgroupDevice])
         .context(cgroup::DEVICE)
@@ -167,9 +172,11 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .since(4, 15),
     ProgTypeSpec::new(ProgType::SkMsg, "what a socket of a sock map sends")
         .attach(&[AttachType::SkMsgVerdict])
+        .context(layout::SK_MSG)
+        .packet(Packet::ReadWrite)
         .returns(Returns::Verdict(SK_ACTIONS))
         .since(4, 17)
-        .support(RAW),
+        .support(EVENTS),
     ProgTypeSpec::new(ProgType::RawTracepoint, "the arguments of a tracepoint").test_run().since(4, 17),
     ProgTypeSpec::new(ProgType::CgroupSockAddr, "addresses that a cgroup's sockets bind, connect and send to")
         .attach(&[
@@ -205,9 +212,11 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
     ProgTypeSpec::new(ProgType::LircMode2, "infrared pulses").attach(&[AttachType::LircMode2]).since(4, 18),
     ProgTypeSpec::new(ProgType::SkReuseport, "which socket of a group receives a packet")
         .attach(&[AttachType::SkReuseportSelect, AttachType::SkReuseportSelectOrMigrate])
+        .context(layout::SK_REUSEPORT)
+        .packet(Packet::Read)
         .returns(Returns::Verdict(SK_ACTIONS))
         .since(4, 19)
-        .support(RAW),
+        .support(EVENTS),
     ProgTypeSpec::new(ProgType::FlowDissector, "the keys of a packet's flow")
         .attach(&[AttachType::FlowDissector])
         .context(layout::SK_BUFF_FLOW)

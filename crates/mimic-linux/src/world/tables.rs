@@ -2,9 +2,9 @@
 
 use super::cgroup::ancestry;
 use super::{BpfMapInfo, BpfProgInfo, Cgroup, File, Inode, Live, Socket, Task, World};
-use crate::maps::Stored;
+use crate::maps::{Claim, Stored};
 use crate::objects::ObjectKey;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 /// Everything of the world that changes while programs run and has an id.
@@ -21,6 +21,8 @@ pub(crate) struct Tables {
     /// Maps and programs, as far as somebody has looked.
     pub(crate) bpf_maps: Live<u32, BpfMapInfo>,
     pub(crate) bpf_progs: Live<u32, BpfProgInfo>,
+    /// Sockets that are in maps, by cookie.
+    claims: Mutex<BTreeMap<u64, Claim>>,
     /// Maps whose values go with things.
     stores: Mutex<Vec<Weak<dyn Stored>>>,
 }
@@ -49,6 +51,7 @@ impl Tables {
             brought: Mutex::default(),
             bpf_maps: Live::new([]),
             bpf_progs: Live::new([]),
+            claims: Mutex::default(),
             stores: Mutex::default(),
         }
     }
@@ -99,6 +102,10 @@ impl Tables {
 
     pub(crate) fn lock_brought(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.brought.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_claims(&self) -> MutexGuard<'_, BTreeMap<u64, Claim>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_stores(&self) -> MutexGuard<'_, Vec<Weak<dyn Stored>>> {

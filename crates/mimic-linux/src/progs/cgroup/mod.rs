@@ -91,13 +91,13 @@ fn is_error(retval: i32) -> bool {
 
 /// The socket that a context is about.
 #[derive(Clone, Debug, Default)]
-struct SocketOf {
+pub(in crate::progs) struct SocketOf {
     cookie: Option<u64>,
 }
 
 impl SocketOf {
     /// Shows the socket at a region. One whose cookie is a socket's of the world is that one, whatever else is said of it.
-    fn enter(&mut self, setup: &Setup<'_>, region: &Arc<Region>, sock: &mut Socket) {
+    pub(in crate::progs) fn enter(&mut self, setup: &Setup<'_>, region: &Arc<Region>, sock: &mut Socket) {
         let Some(linux) = setup.emulator::<Linux>() else { return };
         sock.cookie = linux.bring_socket(region, sock);
         self.cookie = Some(sock.cookie);
@@ -107,7 +107,7 @@ impl SocketOf {
     }
 
     /// Reads what became of the socket.
-    fn leave(&self, setup: &Setup<'_>, sock: &mut Socket) {
+    pub(in crate::progs) fn leave(&self, setup: &Setup<'_>, sock: &mut Socket) {
         let linux = setup.emulator::<Linux>();
         let known = linux.and_then(|linux| linux.sockets().get(self.cookie?));
         if let Some(known) = known {

@@ -43,7 +43,8 @@ impl<B: Backend> Translator<'_, B> {
         let (Value::Constant(addr), Value::Frame(key)) = (self.values.of(1), self.values.of(2)) else {
             return false;
         };
-        let Some(map) = self.program.maps.iter().find(|map| map.addr == addr) else { return false };
+        let known = self.program.maps.iter().find(|map| map.addr == addr);
+        let Some(map) = known.filter(|map| !map.gives_references()) else { return false };
         let frame = -i64::from(FRAME_LEN)..=-i64::from(map.key_size);
         if !frame.contains(&i64::from(key)) {
             return false;
