@@ -64,6 +64,19 @@ pub(crate) struct Json {
     pub(crate) json: bool,
 }
 
+/// What programs are whose sections do not say.
+#[derive(ClapArgs, Default)]
+pub(crate) struct OfType {
+    /// The type of the program (xdp, sched_cls…; see mimic list progs), for one whose section does not say it, or says another
+    #[arg(long = "type", value_name = "TYPE", value_parser = prog_type)]
+    pub(crate) prog_type: Option<mimic::abi::ProgType>,
+}
+
+fn prog_type(word: &str) -> Result<mimic::abi::ProgType, String> {
+    mimic::abi::ProgType::by_name(word)
+        .ok_or_else(|| "no such program type; mimic list progs shows all".into())
+}
+
 /// The world that programs run in.
 #[derive(ClapArgs, Default)]
 pub(crate) struct InWorld {
@@ -211,6 +224,8 @@ pub(crate) struct TestRun {
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
     pub(crate) prog: Option<String>,
     #[command(flatten)]
+    pub(crate) of_type: OfType,
+    #[command(flatten)]
     pub(crate) kernel: Kernel,
     /// Each program of the object, each in a world of its own
     #[arg(long)]
@@ -300,6 +315,8 @@ pub(crate) struct Run {
     /// The program; needed if the object has more than one
     #[arg(long, value_name = "NAME")]
     pub(crate) prog: Option<String>,
+    #[command(flatten)]
+    pub(crate) of_type: OfType,
     /// Run each packet so many times; the last run counts
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeat: u32,

@@ -1,7 +1,7 @@
 //! From files and options to a VM with an object in it, ready to run.
 
 use crate::Failure;
-use crate::args::{Engine, Kernel, Machine};
+use crate::args::{Engine, Kernel, Machine, OfType};
 use mimic::linux::{Linux, World};
 use mimic::object::{Contents, Init, Object, Target};
 use mimic::vm::{Limits, Vm};
@@ -16,6 +16,22 @@ const OBJECT_LEN_MAX: u64 = 256 << 20;
 pub(crate) fn object(path: &Path) -> Result<Object, Failure> {
     let bytes = read(path, OBJECT_LEN_MAX)?;
     Object::parse(&bytes).map_err(|errors| Failure::Input(listed(path, &errors)))
+}
+
+/// Reads an object file whose program of this name is of this type, and all programs are whose sections do not say.
+pub(crate) fn object_of_type(path: &Path, of_type: &OfType, name: Option<&str>) -> Result<Object, Failure> {
+    let mut object = object(path)?;
+    let only = object.programs.len() == 1;
+    for program in &mut object.programs {
+        let is_meant = only
+            || name == Some(program.name.as_str())
+            || program.sec.prog_type.is_none()
+            || program.sec.loose;
+        if let Some(prog_type) = of_type.prog_type.filter(|_| is_meant) {
+            program.sec.prog_type = Some(prog_type);
+        }
+    }
+    Ok(object)
 }
 
 /// All that is wrong with an object, one a line.
@@ -64,6 +80,15 @@ pub(crate) fn target(kernel: &Kernel, object: &Object) -> Result<Target, Failure
         target.kconfig = Some(Target::parse_kconfig(&String::from_utf8_lossy(&text)));
     }
     Ok(target)
+}
+
+/// Says of which structures programs were given ones without a layout.
+pub(crate) fn warn_of_opaque(loaded: &Loaded) {
+    for name in loaded.vm().emulator_as::<Linux>().map(Linux::opaque_structs).unwrap_or_default() {
+        crate::out::warning(&format!(
+            "the layout of struct {name} is not known, so all in it read as zero; --btf FILE gives a kernel's"
+        ));
+    }
 }
 
 /// The longest World file that is read, in bytes.

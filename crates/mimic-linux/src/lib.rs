@@ -95,6 +95,12 @@ impl Linux {
         self.btf.get()
     }
 
+    /// The kernel's structures that programs came to although nobody said their layout: all in them reads as zero. See
+    /// [`Linux::offer_btf`].
+    pub fn opaque_structs(&self) -> Vec<&'static str> {
+        self.objects.opaque()
+    }
+
     /// What programs and helpers see around them, as it was at the start.
     pub fn world(&self) -> &World {
         &self.world

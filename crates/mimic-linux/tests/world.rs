@@ -368,8 +368,6 @@ fn the_current_task_is_a_structure() {
     let btf = Arc::new(Btf::parse(btf).expect("well-formed"));
     let vm = vm_in(World { tasks: vec![Task { pid: 7, tgid: 5, ..Task::default() }], ..World::default() });
     let read = program(&vm, "call 35\nr0 = *(u32 *)(r0 + 4)\nexit", &[]);
-    let fault = try_run(&vm, 0, &read).expect_err("there are no types").to_string();
-    assert!(fault.contains("struct task_struct"), "{fault}");
     linux(&vm).offer_btf(&btf);
     assert_eq!(try_run(&vm, 0, &read).expect("it runs"), 7);
     linux(&vm).set_task(0, Task { pid: 8, ..Task::default() });

@@ -20,6 +20,8 @@ use crate::map_table::MapTable;
 pub(crate) struct LegacyMaps {
     /// In the order of the section.
     maps: Vec<Legacy>,
+    /// Bytes of the longest definition.
+    longest_len: u64,
 }
 
 struct Legacy {
@@ -60,6 +62,8 @@ impl LegacyMaps {
                         .push(LoadError::new(format!("more than {MAX_MAPS} maps")).in_section(section.name));
                     break;
                 }
+                let len = range.end.saturating_sub(range.start);
+                legacy.longest_len = legacy.longest_len.max(len);
                 match read_map(elf.order, section, symbol.display_name(elf), &range, warnings) {
                     Ok((spec, id, inner)) => {
                         let map = table.define(index, range, spec);
@@ -71,6 +75,12 @@ impl LegacyMaps {
         }
         legacy.resolve_inner(table, errors);
         legacy
+    }
+
+    /// Definitions are as long as iproute2's: they are for its loader.
+    pub(crate) fn is_iproute2(&self) -> bool {
+        const LEN: u64 = 4 * 9;
+        self.longest_len == LEN
     }
 
     /// Gives maps of maps their templates and fills their slots.

@@ -28,6 +28,7 @@ mod elf;
 mod error;
 mod externs;
 mod fields;
+mod guess;
 mod legacy_maps;
 pub mod limits;
 mod link;

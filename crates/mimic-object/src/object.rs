@@ -11,6 +11,7 @@ use crate::code::{Code, CodeTarget, Symbols};
 use crate::elf::{Elf, Section};
 use crate::error::{LoadError, LoadErrors, warn};
 use crate::externs::{Extern, Externs};
+use crate::guess::guess_types;
 use crate::legacy_maps::LegacyMaps;
 use crate::limits::MAX_PROGRAMS;
 use crate::map::MapSpec;
@@ -76,6 +77,7 @@ impl Object {
 
         let mut maps = MapTable::new(elf.sections.len());
         let legacy = LegacyMaps::read(&elf, &mut maps, &mut errors, &mut warnings);
+        guess_types(&mut programs, &code, legacy.is_iproute2());
         legacy.fill_prog_arrays(&mut maps, programs.iter().map(|p| (p.section.as_str(), p.name.as_str())));
         maps.read_btf_maps(&elf, btf.as_deref(), &programs, &code, &mut errors, &mut warnings);
         maps.add_data_sections(&elf, btf.as_deref(), &mut errors, &mut warnings);

@@ -35,8 +35,13 @@ fn nine_words_are_iproute2s() {
     assert_eq!(outer.1.inner.as_ref().unwrap().name, "inner");
     let slot = Slot { index: 0, init: Init::Map(inner.0) };
     assert_eq!(outer.1.contents, Contents::Slots(vec![slot]));
-    assert_eq!(object.program("jumped_to").unwrap().sec.prog_type, None, "its type has to be given");
     assert_eq!(object.program("enter").unwrap().sec.prog_type, Some(ProgType::SchedCls));
+    let told = &object.program("jumped_to").unwrap().sec;
+    assert_eq!(
+        (told.prog_type, told.loose),
+        (Some(ProgType::SchedCls), true),
+        "its type is that of the other"
+    );
 }
 
 #[test]
@@ -44,6 +49,38 @@ fn a_program_may_lie_in_text() {
     let object = fixture("in_text.bpf.o");
     let program = object.link("sum", &Target::default()).unwrap();
     assert_eq!((program.section.as_str(), program.prog_type), (".text", None));
+}
+
+#[test]
+fn types_are_told_by_what_else_is_there() {
+    use ProgType::*;
+    const CALL: u8 = 0x85;
+    const KTIME: i32 = 5;
+    const ADJUST_HEAD: i32 = 44;
+    const SKB_STORE_BYTES: i32 = 9;
+    let object = |programs: &[(&str, i32)], map_words: usize| {
+        let mut elf = ElfBuilder::new(ByteOrder::Little);
+        for (section, helper) in programs {
+            let code = elf.code(section, &[insn(CALL, 0, 0, 0, *helper), EXIT]);
+            elf.symbol(&section.replace(['/', '-'], "_"), FUNC, GLOBAL, code, 0, 16);
+        }
+        if map_words > 0 {
+            let mut map = vec![2, 4, 4, 1];
+            map.resize(map_words, 0);
+            let maps = elf.words("maps", &map);
+            elf.symbol("map", OBJECT, GLOBAL, maps, 0, 0);
+        }
+        let object = Object::parse(&elf.build()).unwrap();
+        object.programs.iter().map(|program| program.sec.prog_type).collect::<Vec<_>>()
+    };
+    assert_eq!(object(&[("mine", KTIME)], 0), [None], "nothing tells");
+    assert_eq!(object(&[("mine", KTIME)], 5), [None], "these maps are anybody's");
+    assert_eq!(object(&[("mine", KTIME)], 9), [Some(SchedCls)], "these are iproute2's");
+    assert_eq!(object(&[("mine", ADJUST_HEAD)], 9), [Some(Xdp)], "the helper is XDP's");
+    assert_eq!(object(&[("a", KTIME), ("b", SKB_STORE_BYTES)], 0), [Some(SchedCls); 2]);
+    assert_eq!(object(&[("socket/x", KTIME), ("b", KTIME)], 0), [Some(SocketFilter); 2]);
+    let mixed = object(&[("xdp", KTIME), ("tc", KTIME), ("b", KTIME), ("c", ADJUST_HEAD)], 0);
+    assert_eq!(mixed, [Some(Xdp), Some(SchedCls), None, Some(Xdp)]);
 }
 
 #[test]

@@ -177,7 +177,7 @@ impl Comparison {
         self.tally.runs += first.runs.len();
         self.judge(&ours.name, &first, found);
         if let Some(command) = self.options.command.clone() {
-            scenario.split().for_each(|alone| self.alone(parts, ours, program, &command, &alone));
+            scenario.split().for_each(|alone| self.alone(parts, ours, program, &command, &alone, &unstable));
         }
         true
     }
@@ -191,6 +191,7 @@ impl Comparison {
         program: &Program,
         command: &TestRunCommand,
         scenario: &Scenario,
+        unstable: &[Difference],
     ) {
         let record =
             || self.kernel.record_scenario(parts, program, scenario).ok().filter(|record| record.load == 0);
@@ -201,8 +202,9 @@ impl Comparison {
             found.extend(differences(&first, &ProgramRecord { prog_type: first.prog_type, ..mimic }));
         }
         if !found.is_empty() {
-            let unstable = record().map(|second| differences(&first, &second)).unwrap_or_default();
-            found.retain(|difference| !unstable.iter().any(|other| other.path == difference.path));
+            let again = record().map(|second| differences(&first, &second)).unwrap_or_default();
+            let is_stable = |path: &str| !unstable.iter().chain(&again).any(|other| other.path == path);
+            found.retain(|difference| is_stable(&difference.path));
             found.retain(|difference| !self.known.explains(&ours.name, &difference.path));
         }
         self.tally.alone[0] += 1;

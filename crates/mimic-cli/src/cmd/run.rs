@@ -21,7 +21,7 @@ use std::sync::PoisonError;
 pub(crate) fn run(args: &Run) -> Done {
     check(args)?;
     let record_types = record_types(&args.record_type)?;
-    let object = machine::object(&args.object)?;
+    let object = machine::object_of_type(&args.object, &args.of_type, args.prog.as_deref())?;
     if iterates(args, &object) {
         return iterate(args, &object);
     }
@@ -53,6 +53,7 @@ pub(crate) fn run(args: &Run) -> Done {
         Inputs::Contexts(_, file) => same = run_contexts(args, &loaded, &mut runner, file, &mut outputs)?,
     }
     let report = runner.finish();
+    machine::warn_of_opaque(&loaded);
     let Outputs { sinks, recording } = outputs;
     recording.map_or(Ok(()), Recording::finish)?;
     let files = sinks.map_or(Ok(Vec::new()), Sinks::finish)?;

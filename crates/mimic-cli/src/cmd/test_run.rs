@@ -14,7 +14,7 @@ use std::path::Path;
 const INPUT_LEN_MAX: u64 = 64 << 20;
 
 pub(crate) fn run(args: &TestRun) -> Done {
-    let object = machine::object(&args.object)?;
+    let object = machine::object_of_type(&args.object, &args.of_type, args.prog.as_deref())?;
     let inputs = TestInput {
         data_in: input(args.data_in.as_deref())?,
         ctx_in: input(args.ctx_in.as_deref())?,
@@ -78,6 +78,7 @@ fn run_one(
         loaded.set_hex(text).map_err(|error| set_failed(text, &error))?;
     }
     let answer = program.test_run(input)?;
+    machine::warn_of_opaque(&loaded);
     Ok((answer.to_json(fault_json), answer.is_stopped()))
 }
 

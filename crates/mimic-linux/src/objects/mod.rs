@@ -6,7 +6,8 @@
 //!
 //! There are two kinds of views. UAPI structures (`struct bpf_sock`) have a fixed layout. The kernel's own structures are laid out by its
 //! BTF, which the target has (or, standing in for it, the object: CO-RE); what the world does not know in them is zero, and pointers are
-//! NULL. Without BTF there are no kernel views, and helpers that give one say so.
+//! NULL. A structure that is not in that BTF is opaque: it is that thing for helpers, all in it is zero, and
+//! [`crate::Linux::opaque_structs`] names it.
 
 mod args;
 mod bpf;
@@ -90,8 +91,8 @@ pub enum View {
 pub enum ObjectError {
     /// The world has no such thing.
     Missing(ObjectKey),
-    /// The kernel's types are not known, or have no such structure.
-    NoType(&'static str),
+    /// The kernel's types say that a structure is longer than any is.
+    TooLong(&'static str),
     /// There are too many.
     TooMany,
     /// No guest memory for it.
@@ -105,11 +106,8 @@ impl fmt::Display for ObjectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ObjectError::Missing(key) => write!(f, "the world has no {key:?}"),
-            ObjectError::NoType(name) => {
-                write!(
-                    f,
-                    "needs a kernel's types that have struct {name}: load for a target with BTF (--btf)"
-                )
+            ObjectError::TooLong(name) => {
+                write!(f, "the target's types have a struct {name} that is too long")
             }
             ObjectError::TooMany => write!(f, "more than {OBJECTS_MAX} kernel objects"),
             ObjectError::Memory(error) => error.fmt(f),

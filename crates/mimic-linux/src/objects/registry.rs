@@ -7,11 +7,13 @@ use crate::world::{Tables, World};
 use mimic_abi::btf::Btf;
 use mimic_vm::memory::{Access, Layout};
 use mimic_vm::{Memory, Region};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The longest structure that is made, in bytes.
 const LEN_MAX: u32 = 1 << 20;
+/// Bytes of a structure whose layout is not known: more than the longest that programs read in has.
+const OPAQUE_LEN: u32 = 16 << 10;
 
 /// What objects are made from.
 pub(super) struct Maker<'a> {
@@ -33,6 +35,8 @@ pub(super) struct Registry {
     /// Where objects are made: the memory of the first that was asked for.
     memory: Option<Arc<Memory>>,
     pub(super) paths: Paths,
+    /// Structures that were made without a layout.
+    opaque: BTreeSet<&'static str>,
 }
 
 /// An object.
@@ -112,6 +116,11 @@ impl Objects {
         }
     }
 
+    /// The structures that were made without a layout, by name.
+    pub(crate) fn opaque(&self) -> Vec<&'static str> {
+        self.lock().opaque.iter().copied().collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,13 +151,16 @@ impl Registry {
             View::TcpSock => ("bpf_tcp_sock", layout::TCP_SOCK_LEN, Layout::Fields(layout::TCP_SOCK)),
             View::Kernel => {
                 let name = key.type_name(maker.tables);
-                let len = maker.btf.and_then(|btf| struct_len(btf, name));
-                let len = len.and_then(|len| len.checked_add(key.extra_len(maker.tables)));
-                let len = len.filter(|len| *len <= LEN_MAX).ok_or(ObjectError::NoType(name))?;
+                let known = maker.btf.and_then(|btf| struct_len(btf, name));
+                if known.is_none() {
+                    self.opaque.insert(name);
+                }
+                let len = known.unwrap_or(OPAQUE_LEN).checked_add(key.extra_len(maker.tables));
+                let len = len.filter(|len| *len <= LEN_MAX).ok_or(ObjectError::TooLong(name))?;
                 (name, len, Layout::Bytes(Access::Read))
             }
         };
-        let memory = self.memory.as_ref().ok_or(ObjectError::NoType(type_name))?;
+        let memory = self.memory.as_ref().ok_or(ObjectError::Missing(key))?;
         let region = Arc::new(memory.allocate(type_name, len, layout)?);
         let addr = region.base();
         let entry = Entry { key, view, type_name, len, region: Arc::downgrade(&region), _own: Some(region) };
