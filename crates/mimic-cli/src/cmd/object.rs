@@ -28,8 +28,9 @@ pub(crate) fn run(args: &ObjectArgs) -> Done {
     for (spec, linked) in object.programs.iter().zip(&linked) {
         for line in linked.as_ref().err().into_iter().flat_map(|errors| errors.lines()) {
             let line = format!("program {}: {line}", spec.name);
-            // What a kernel's types do not have is no fault of the file.
-            if line.contains("CO-RE: ") { crate::out::warning(&line) } else { errors.push(line) }
+            // What a kernel does not have, or has in a module whose types are elsewhere, is no fault of the file.
+            let is_lacking = line.contains("CO-RE: ") || line.contains(" is not in the target");
+            if is_lacking { crate::out::warning(&line) } else { errors.push(line) }
         }
     }
     match errors.is_empty() {
