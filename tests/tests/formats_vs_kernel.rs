@@ -6,7 +6,7 @@ use mimic_abi::asm::assemble;
 use mimic_abi::{ByteOrder, Errno, MapType, ProgType};
 use mimic_linux::Linux;
 use mimic_object::{Contents, MapSpec, Program, Ref, RefTarget};
-use mimic_tests::kernel::{Kernel, Parts, TestRunAttr};
+use mimic_tests::kernel::{Kernel, Parts, TestRunAttr, TraceBuffer};
 use mimic_tests::random::Rng;
 use mimic_vm::{RawContext, Vm};
 
@@ -229,6 +229,94 @@ fn show(answer: &Answer) -> String {
             format!("{} {:?}", *r0 as i32, String::from_utf8_lossy(&out[..end]))
         }
     }
+}
+
+/// A program that prints, with `bpf_trace_printk` (at most three arguments) or `bpf_trace_vprintk`.
+fn printer(fmt: &[u8], args: &[Arg], vprintk: bool) -> Program {
+    let mut text = String::new();
+    for (at, arg) in args.iter().enumerate() {
+        let value = match arg {
+            // Some numbers look like places in maps.
+            Arg::Number(number) => {
+                let flip = u64::from(number & 0xfff == 0xfff);
+                format!("{:#x} ll\nr0 ^= {flip}", number ^ flip)
+            }
+            Arg::Text(off) => in_map(DATA, *off),
+        };
+        text += &format!("r0 = {value}\n*(u64 *)(r10 - {}) = r0\n", (args.len() - at) * 8);
+    }
+    let data = args.len() * 8;
+    text += &format!("r1 = {}\nr2 = {}\n", in_map(FMT, 0), fmt.len());
+    match vprintk {
+        true if args.is_empty() => text += "r3 = 0\nr4 = 0\ncall 177\nexit\n",
+        true => text += &format!("r3 = r10\nr3 += -{data}\nr4 = {data}\ncall 177\nexit\n"),
+        false => {
+            let reg = |(at, _)| format!("r{} = *(u64 *)(r10 - {})\n", 3 + at, (args.len() - at) * 8);
+            let given: String = args.iter().enumerate().map(reg).collect();
+            text += &format!("r3 = 0\nr4 = 0\nr5 = 0\n{given}call 6\nexit\n");
+        }
+    }
+    socket_filter(&text)
+}
+
+#[test]
+fn printed_lines() {
+    let Some(kernel) = Kernel::or_skip() else { return };
+    let same = kernel.with_trace(|buffer| {
+        let (mut wrong, mut printed) = (Vec::new(), 0);
+        for seed in 0..400 {
+            let rng = &mut Rng::new(seed);
+            let mut fmt = random_format(rng);
+            let vprintk = rng.chance(2);
+            let mut args = random_args(rng, &fmt);
+            args.truncate(if vprintk { 12 } else { 3 });
+            if !rng.chance(20) {
+                fmt.push(0);
+            }
+            let maps = [array("fmt", fmt.clone(), 1 << 7), array("data", TEXTS.to_vec(), 0)];
+            if fmt.is_empty() {
+                continue;
+            }
+            let program = printer(&fmt, &args, vprintk);
+            let theirs = printed_by_kernel(&kernel, buffer, &maps, &program);
+            let ours = printed_by_mimic(&maps, &program);
+            printed += theirs.1.len();
+            if theirs != ours {
+                let text = String::from_utf8_lossy(&fmt).into_owned();
+                wrong.push(format!(
+                    "seed {seed}: {text:?} {args:x?}:\n  kernel {theirs:?}\n  mimic  {ours:?}"
+                ));
+            }
+        }
+        assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
+        assert!(printed > 150, "the kernel printed only {printed} lines");
+    });
+    if same.is_none() {
+        eprintln!("skipped: there is no tracefs");
+    }
+}
+
+/// r0 and the lines.
+type Printed = (u32, Vec<String>);
+
+fn printed_by_kernel(kernel: &Kernel, buffer: &TraceBuffer, maps: &[MapSpec], program: &Program) -> Printed {
+    let loaded = kernel.load(&Parts { maps, programs: &[program], btf: None }).expect("the maps are good");
+    let prog = loaded.progs[0].as_ref().unwrap_or_else(|error| panic!("{error}"));
+    let answer = prog.test_run(&TestRunAttr { data_in: Some(&[0; 64]), ..TestRunAttr::default() });
+    assert_eq!(answer.errno, 0);
+    let lines = buffer.take().expect("the buffer can be read");
+    (answer.retval, lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect())
+}
+
+fn printed_by_mimic(maps: &[MapSpec], program: &Program) -> Printed {
+    let vm = Vm::builder(Linux::default()).build().expect("address space");
+    let maps = vm.load_maps(maps).unwrap_or_else(|error| panic!("{error}"));
+    let program = vm.add(program.clone(), &maps).unwrap_or_else(|error| panic!("{error}"));
+    let mut process = vm.process(&program, 0).expect("memory");
+    let outcome = process.run(&mut RawContext::new([0; 192])).unwrap_or_else(|error| panic!("{error}"));
+    let trace = vm.emulator_as::<Linux>().expect("it is").take_trace();
+    let lines = trace.lines.iter().map(|line| String::from_utf8_lossy(&line.text).into_owned());
+    (outcome.r0 as u32, lines.collect())
 }
 
 /// r0 and the number of a conversion, in the kernel and in mimic: `helper` is 105 or 106.

@@ -13,6 +13,7 @@ mod record;
 mod ring;
 mod socket;
 pub mod sys;
+mod trace;
 
 use std::fmt;
 use std::io::Write;
@@ -29,6 +30,7 @@ pub use random::KernelRun;
 pub use ring::{PerfReader, RingReader, UserRing};
 pub use socket::Socket;
 pub use sys::{MapAttr, ProgAttr, TestRunAnswer, TestRunAttr};
+pub use trace::TraceBuffer;
 
 /// Evidence that bpf(2) works here.
 #[derive(Clone, Copy, Debug)]

@@ -524,6 +524,24 @@ pub fn enter_empty_netns() -> Result<(), Errno> {
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
+/// Gives the calling thread alone mounts of its own, and mounts tracefs at `place` there.
+pub fn mount_own_tracefs(place: &std::path::Path) -> Result<(), Errno> {
+    use std::os::unix::ffi::OsStrExt;
+    let place = CString::new(place.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: no memory is involved.
+    if unsafe { libc::unshare(libc::CLONE_FS | libc::CLONE_NEWNS) } < 0 {
+        return Err(last_errno());
+    }
+    let mount = |kind: &CStr, place: &CStr, flags| {
+        let (kind, place) = (kind.as_ptr(), place.as_ptr());
+        // SAFETY: both are strings that end with NUL; data may be NULL.
+        let result = unsafe { libc::mount(kind, place, kind, flags, std::ptr::null()) };
+        if result < 0 { Err(last_errno()) } else { Ok(()) }
+    };
+    mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE)?;
+    mount(c"tracefs", &place, 0)
+}
+
 /// Binds the calling thread to one CPU.
 pub fn pin_to_cpu(cpu: usize) -> Result<(), Errno> {
     // SAFETY: a cpu_set_t is plain bits, for which zero is a value; CPU_SET checks nothing, so the index is bounded here.

@@ -67,6 +67,8 @@ impl Trace {
             return;
         }
         self.bytes = bytes;
+        // The event's text is a string: what `%c` prints of a 0 ends it.
+        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
         self.lines.push(TraceLine { time_ns, cpu, pid: task.pid, comm: task.comm_seen(), text: text.into() });
     }
 }
