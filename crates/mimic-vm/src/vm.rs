@@ -113,6 +113,20 @@ impl VmBuilder {
         self
     }
 
+    /// Adds a kernel function of the user's own, or answers one instead of the emulator: `run` gets the arguments as the prototype's types have
+    /// them, after what they point at was checked.
+    pub fn kfunc(
+        self,
+        prototype: crate::Prototype,
+        run: impl Fn(&mut crate::Call<'_>, [u64; 5]) -> crate::HelperResult + Send + Sync + 'static,
+    ) -> VmBuilder {
+        let name = prototype.name().to_owned();
+        self.helper(&name, move |call, regs| {
+            let args = prototype.check(call, regs)?;
+            prototype.answer(run(call, args))
+        })
+    }
+
     /// Reserves the guest's address space.
     pub fn build(self) -> Result<Arc<Vm>, MemoryError> {
         let memory = Memory::new(self.memory)?;

@@ -52,6 +52,12 @@ fn override_helper_answers_instead() {
 }
 
 #[test]
+fn kfunc_is_a_function_of_ones_own() {
+    let text = run("kfunc", &["examples/kfunc.bpf.o"]);
+    assert_eq!(text, "the program returned 2\nit said score: 2\n");
+}
+
+#[test]
 fn emulator_is_a_platform_of_its_own() {
     assert_eq!(run("emulator", &[]), "took 3: 7\ntook 6: 1\ntook 2: -28\n");
 }
