@@ -16,6 +16,13 @@ pub enum Effect {
         /// For that thread only.
         thread: bool,
     },
+    /// It said whether the program that a task is about to run may trust its environment (`bpf_bprm_opts_set`).
+    SecureExec {
+        /// The task.
+        pid: u32,
+        /// It may not.
+        secure: bool,
+    },
     /// It made the probed function return this without running (`bpf_override_return`).
     OverrideReturn(u64),
     /// It sent an acknowledgement (`bpf_tcp_send_ack`).

@@ -51,6 +51,7 @@ pub struct Linux {
     iter_sessions: AtomicU64,
     percpu: Mutex<HashMap<String, (mimic_vm::Region, u32)>>,
     pub(crate) objects: objects::Objects,
+    pub(crate) kern_contexts: Mutex<objects::KernContexts>,
     /// How many socket cookies were drawn.
     pub(crate) cookies: AtomicU64,
 }
@@ -79,6 +80,7 @@ impl Linux {
             iter_sessions: AtomicU64::new(0),
             percpu: Mutex::default(),
             objects: objects::Objects::default(),
+            kern_contexts: Mutex::default(),
             cookies: AtomicU64::new(0),
             world,
         }

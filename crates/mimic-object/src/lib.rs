@@ -26,6 +26,7 @@ mod core_relo;
 mod core_spec;
 mod elf;
 mod error;
+mod extend;
 mod externs;
 mod fields;
 mod guess;
@@ -43,6 +44,7 @@ mod types;
 
 pub use core_relo::POISON_HELPER;
 pub use error::{LoadError, LoadErrors};
+pub use extend::ExtendError;
 pub use externs::{Extern, ExternKind, KconfigKind, POISON_KFUNC_BASE};
 pub use fields::{FIELDS_MAX, FieldKind, MapField, special_fields};
 pub use map::{Contents, Init, MapOrigin, MapSpec, Slot};

@@ -3,9 +3,9 @@
 use crate::error::{Error, ResultExt};
 use crate::map::MapHandle;
 use mimic_linux::Linux;
-use mimic_linux::progs::{IterError, IterLink, IterOut, run_iter};
+use mimic_linux::progs::{IterError, IterLink, IterOut, ProgramTracer, run_iter};
 use mimic_object::{MapSpec, Object, Program, Target};
-use mimic_vm::{Context, LoadedProgram, MapRef, Outcome, Process, Vm};
+use mimic_vm::{Checks, Context, Engine, LoadedProgram, MapRef, Outcome, Process, Vm};
 use std::sync::Arc;
 
 /// Loads objects: `vm.load(&object)`.
@@ -85,6 +85,47 @@ impl Loaded {
         Err(Error::usage(format!("the object has no program {name}; it has {}", names.join(", "))))
     }
 
+    /// Puts the extension (`SEC("freplace/FUNC")`) of another object, or of this one, in the place of the function of a program that it names.
+    ///
+    /// Who holds the program already keeps it as it was; program arrays that the object fills hold the new one.
+    ///
+    /// # Errors
+    /// The kernel would refuse it ([`mimic_object::ExtendError`]), or the objects are in different VMs.
+    pub fn replace(&mut self, program: &str, extension: Runnable<'_>) -> Result<(), Error> {
+        let with = extension.loaded;
+        if !Arc::ptr_eq(&self.vm, &with.vm) {
+            return Err(Error::usage("a program and its extension must be loaded into one VM"));
+        }
+        let maps = with.maps.clone();
+        self.replace_by(program, extension.program.linked(), &maps)
+    }
+
+    /// The same with an extension of this object.
+    pub fn replace_by_own(&mut self, program: &str, extension: &str) -> Result<(), Error> {
+        let with = self.program(extension)?.program.linked().clone();
+        let maps = self.maps[..self.specs.len()].to_vec();
+        self.replace_by(program, &with, &maps)
+    }
+
+    fn replace_by(&mut self, program: &str, with: &Program, maps: &[Arc<MapRef>]) -> Result<(), Error> {
+        let what = || format!("putting {} into {program}", with.name);
+        let func = with.attach_to.as_deref();
+        let func =
+            func.ok_or_else(|| Error::usage("it names no function: SEC(\"freplace/FUNC\")")).context(what)?;
+        let old = self.program(program)?.program.clone();
+        // Maps that came with earlier extensions stay where they are.
+        let replaced = old.linked().replace_func(func, with, self.maps.len());
+        let replaced = replaced.map_err(|error| Error::usage(error.to_string())).context(what)?;
+        self.maps.extend_from_slice(maps);
+        let new = self.vm.add(replaced, &self.maps)?;
+        self.programs
+            .iter_mut()
+            .filter(|known| known.id() == old.id())
+            .for_each(|known| *known = new.clone());
+        self.vm.fill_program_slots(&self.specs, &self.maps, &self.programs)?;
+        Ok(())
+    }
+
     /// The maps, in the object's order.
     pub fn maps(&self) -> impl Iterator<Item = MapHandle<'_>> {
         self.specs.iter().zip(&self.maps).map(|(spec, map)| MapHandle::new(self, spec, map))
@@ -131,6 +172,19 @@ impl<'a> Runnable<'a> {
     pub fn run<C: Context>(&self, mut context: C) -> Result<Run<C>, Error> {
         let outcome =
             self.process()?.run(&mut context).context(|| format!("program {}", self.program.name()))?;
+        Ok(Run { outcome, context })
+    }
+
+    /// Runs it once with programs around it and its functions: fentry and fexit programs of the same VM, each at the function that its section
+    /// names. The interpreter runs it.
+    pub fn run_traced<C: Context>(&self, mut context: C, tracers: &[Runnable<'_>]) -> Result<Run<C>, Error> {
+        let what = || format!("program {}", self.program.name());
+        let processes = tracers.iter().map(Runnable::process).collect::<Result<_, _>>()?;
+        let tracer = ProgramTracer::new(&self.loaded.vm, self.program, processes);
+        let mut tracer = tracer.map_err(|error| Error::usage(error.to_string())).context(what)?;
+        let mut process = self.process()?;
+        process.set_engine(Engine::Interp, Checks::default());
+        let outcome = tracer.run(&mut process, &mut context).context(what)?;
         Ok(Run { outcome, context })
     }
 

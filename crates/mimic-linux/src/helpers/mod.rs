@@ -33,7 +33,7 @@ mod string;
 mod syncookie;
 mod sys;
 mod sysctl;
-mod task;
+pub(crate) mod task;
 mod time;
 pub(crate) mod timer;
 mod tracing;

@@ -4,10 +4,9 @@ use super::perf::write_counter;
 use super::row::WRITE;
 use crate::Linux;
 use crate::effects::{Effect, note};
+use crate::kfuncs;
 use crate::progs::{Branch, Counter, PerfEventContext, TracingContext};
-use mimic_abi::{
-    ArgType, Errno, HelperFlags, HelperSpec, MemAccess, MemLen, Size, Support, arg, arg_or_null,
-};
+use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, MemAccess, MemLen, Size, arg, arg_or_null};
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
 pub(super) const ROWS: &[Helper] = &[
@@ -37,11 +36,11 @@ pub(super) const ROWS: &[Helper] = &[
             .since(5, 7),
         read_branch_records,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(147, "d_path")
             .args(&[arg("path", ArgType::BtfId("path")), arg("buf", WRITE), arg("sz", ArgType::SizeOrZero)])
-            .since(5, 10)
-            .support(Support::Refused("needs the files of the emulated world, which are not there yet")),
+            .since(5, 10),
+        d_path,
     ),
     Helper::new(
         HelperSpec::new(173, "get_func_ip")
@@ -82,6 +81,14 @@ pub(super) const ROWS: &[Helper] = &[
         get_func_arg_cnt,
     ),
 ];
+
+/// The path of an open file.
+fn d_path(call: &mut Call<'_>, path: u64, buf: u64, size: u64, _: u64, _: u64) -> HelperResult {
+    match size as u32 {
+        0 => Ok(0),
+        size => kfuncs::d_path(call, path, buf, size.into()),
+    }
+}
 
 fn get_func_ip(call: &mut Call<'_>, _: u64, _: u64, _: u64, _: u64, _: u64) -> HelperResult {
     Ok(Linux::of(call).attach().func_ip)

@@ -6,6 +6,7 @@ mod arena;
 mod bits;
 mod cpumask;
 mod dynptr;
+mod files;
 mod graph;
 mod iter;
 pub(crate) mod lock;
@@ -17,9 +18,11 @@ mod section;
 mod stream;
 mod string;
 mod task;
+mod tracing;
+mod user;
 mod wq;
 
-use mimic_vm::Helper;
+use mimic_vm::{Helper, HelperResult, Trap};
 
 /// The families. A name is in exactly one.
 const FAMILIES: &[&[Helper]] = &[
@@ -27,6 +30,7 @@ const FAMILIES: &[&[Helper]] = &[
     bits::ROWS,
     cpumask::ROWS,
     dynptr::ROWS,
+    files::ROWS,
     graph::ROWS,
     iter::ROWS,
     lock::ROWS,
@@ -38,6 +42,8 @@ const FAMILIES: &[&[Helper]] = &[
     stream::ROWS,
     string::ROWS,
     task::ROWS,
+    tracing::ROWS,
+    user::ROWS,
     wq::ROWS,
 ];
 
@@ -50,3 +56,13 @@ pub fn by_name(name: &str) -> Option<&'static Helper> {
 pub fn all() -> impl Iterator<Item = &'static Helper> {
     FAMILIES.iter().copied().flatten()
 }
+
+/// What a kfunc that returns an `int` leaves in r0: 32 bits, an errno negated.
+fn int_of(result: HelperResult) -> HelperResult {
+    match result {
+        Err(Trap::Errno(errno)) => Ok(u64::from(-errno.0 as u32)),
+        other => other,
+    }
+}
+
+pub(crate) use files::d_path;

@@ -11,42 +11,12 @@ const CRYPTO: &[Arg] = &[
     arg("dst", DYNPTR),
     arg_or_null("siv__nullable", DYNPTR),
 ];
-const XATTR: &str = "needs extended attributes of files, which the emulated world does not have";
 const CIPHERS: &str =
     "mimic has no ciphers of its own: answer it with a closure that uses a library of your choice";
 const KEYS: &str = "needs the kernel's keyrings, which the emulated world does not have";
 const WORK: &str = "needs a task that returns to user space, which the emulated world does not have";
 
 pub(super) const ROWS: &[Helper] = &[
-    row(
-        "bpf_get_file_xattr",
-        &[arg("file", ANY), arg("name__str", ANY), arg("value_p", DYNPTR)],
-        6,
-        8,
-        XATTR,
-    ),
-    row(
-        "bpf_get_dentry_xattr",
-        &[arg("dentry", ANY), arg("name__str", ANY), arg("value_p", DYNPTR)],
-        6,
-        8,
-        XATTR,
-    ),
-    row(
-        "bpf_set_dentry_xattr",
-        &[arg("dentry", ANY), arg("name__str", ANY), arg("value_p", DYNPTR), arg("flags", ANY)],
-        6,
-        15,
-        XATTR,
-    ),
-    row("bpf_remove_dentry_xattr", &[arg("dentry", ANY), arg("name__str", ANY)], 6, 15, XATTR),
-    row(
-        "bpf_cgroup_read_xattr",
-        &[arg("cgroup", ANY), arg("name__str", ANY), arg("value_p", DYNPTR)],
-        6,
-        17,
-        "needs extended attributes of cgroups, which the emulated world does not have",
-    ),
     row("bpf_lookup_user_key", &[arg("serial", ANY), arg("flags", ANY)], 6, 1, KEYS),
     row("bpf_lookup_system_key", &[arg("id", ANY)], 6, 1, KEYS),
     row("bpf_key_put", &[arg("bkey", ANY)], 6, 1, KEYS),

@@ -5,7 +5,7 @@
 
 use crate::Linux;
 use crate::objects::{View, give};
-use mimic_abi::{ArgType, HelperSpec, MemAccess, MemLen, RetType, Size, Support, arg};
+use mimic_abi::{ArgType, HelperSpec, MemAccess, MemLen, RetType, Size, arg};
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
 pub(super) const ROWS: &[Helper] = &[
@@ -40,15 +40,6 @@ pub(super) const ROWS: &[Helper] = &[
             .returns(RetType::MemOrBtfId)
             .since(6, 2),
         rdonly_cast,
-    ),
-    Helper::listed(
-        HelperSpec::new(0, "bpf_cast_to_kern_ctx")
-            .args(&[arg("obj", ArgType::Ctx)])
-            .returns(RetType::MemOrBtfId)
-            .since(6, 2)
-            .support(Support::Refused(
-                "needs the kernel's own structures behind contexts, which are not there",
-            )),
     ),
 ];
 

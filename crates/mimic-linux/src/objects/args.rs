@@ -4,7 +4,7 @@ use super::refs::acquire;
 use super::registry::Maker;
 use super::{ObjectError, ObjectKey, View};
 use crate::Linux;
-use crate::world::{Cgroup, Inode, Socket, Task};
+use crate::world::{Cgroup, File, Inode, Socket, Task};
 use core::sync::atomic::Ordering;
 use mimic_vm::{Call, HelperResult, Memory, Region, Trap};
 use std::sync::Arc;
@@ -70,6 +70,36 @@ pub(crate) fn inode_at(call: &Call<'_>, addr: u64) -> Result<Arc<Inode>, Trap> {
     inode.ok_or_else(|| no_object(call, addr, "inode"))
 }
 
+/// The file that an argument points at: as itself, or by its name.
+pub(crate) fn file_at(call: &Call<'_>, addr: u64) -> Result<Arc<File>, Trap> {
+    let linux = Linux::of(call);
+    let file = match linux.objects.at(addr) {
+        Some((ObjectKey::File(id) | ObjectKey::Dentry(id), _, 0)) => linux.tables.files.get(id),
+        _ => None,
+    };
+    file.ok_or_else(|| no_object(call, addr, "file"))
+}
+
+/// The file whose `struct path` an argument points at: a member of the file.
+pub(crate) fn file_of_path(call: &Call<'_>, addr: u64) -> Result<Arc<File>, Trap> {
+    let linux = Linux::of(call);
+    let file = match linux.objects.at(addr) {
+        Some((ObjectKey::File(id), _, off)) if linux.is_member("file", "f_path", off) => {
+            linux.tables.files.get(id)
+        }
+        _ => None,
+    };
+    file.ok_or_else(|| no_object(call, addr, "path of a file"))
+}
+
+/// The program that a task is about to run, by the task's pid.
+pub(crate) fn bprm_at(call: &Call<'_>, addr: u64) -> Result<u32, Trap> {
+    match Linux::of(call).objects.at(addr) {
+        Some((ObjectKey::Bprm(pid), _, 0)) => Ok(pid),
+        _ => Err(no_object(call, addr, "program to be run")),
+    }
+}
+
 fn no_object(call: &Call<'_>, addr: u64, what: &str) -> Trap {
     call.bad_argument(format!("{addr:#x} is no {what} of the world"))
 }
@@ -83,6 +113,12 @@ impl Linux {
     /// The thing of the world that an address is, and how it looks there; none if it is not the start of one.
     pub fn object_at(&self, addr: u64) -> Option<(ObjectKey, View)> {
         self.objects.at(addr).filter(|(_, _, off)| *off == 0).map(|(key, view, _)| (key, view))
+    }
+
+    /// Whether a member of a kernel structure lies at an offset, in bytes.
+    fn is_member(&self, structure: &str, member: &str, off: u32) -> bool {
+        let slot = self.btf().and_then(|btf| super::path::find(btf, structure, member));
+        slot.is_some_and(|slot| slot.bit_off == 8 * off)
     }
 
     /// Changes a socket, and what programs see of it. None if there is none of this cookie.
@@ -178,7 +214,7 @@ impl Linux {
         self.tables.drop_stored(key);
     }
 
-    fn maker(&self) -> Maker<'_> {
+    pub(super) fn maker(&self) -> Maker<'_> {
         Maker { btf: self.btf().map(|btf| &**btf), tables: &self.tables, world: self.world() }
     }
 }

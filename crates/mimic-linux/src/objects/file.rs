@@ -4,6 +4,8 @@ use super::{Fields, ObjectKey};
 
 /// Room for a file's or control group's own name with a NUL, in bytes: `NAME_MAX`.
 pub(super) const NAME_LEN: u32 = 256;
+/// The same for a path: `PATH_MAX`.
+pub(super) const PATH_LEN: u32 = 4096;
 
 pub(super) fn fill(to: &mut Fields<'_>, id: u32) {
     let Some(file) = to.tables().files.get(id) else { return };
@@ -31,4 +33,16 @@ pub(super) fn fill_inode(to: &mut Fields<'_>, ino: u64) {
     to.set_at("i_gid", 0, 4, inode.gid.into());
     to.set("i_size", inode.size);
     to.set("i_nlink", inode.nlink.into());
+}
+
+pub(super) fn fill_bprm(to: &mut Fields<'_>, pid: u32) {
+    let Some(task) = to.tables().tasks.get(pid) else { return };
+    to.point("file", ObjectKey::File(task.exe));
+    to.point("cred", ObjectKey::Cred(pid));
+    to.point("mm", ObjectKey::Mm(task.tgid));
+    if let Some(file) = to.tables().files.get(task.exe) {
+        to.string("filename", file.path.as_bytes());
+        let name = to.this() + u64::from(to.struct_len);
+        to.set("interp", name);
+    }
 }

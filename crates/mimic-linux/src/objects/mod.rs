@@ -15,14 +15,18 @@ mod cgroup;
 mod device;
 mod fields;
 mod file;
+mod kern_ctx;
 mod path;
 mod refs;
 mod registry;
 mod socket;
 mod task;
 
-pub(crate) use args::{cgroup_at, give, give_acquired, inode_at, socket_at, task_at};
+pub(crate) use args::{
+    bprm_at, cgroup_at, file_at, file_of_path, give, give_acquired, inode_at, socket_at, task_at,
+};
 pub(crate) use fields::Fields;
+pub(crate) use kern_ctx::KernContexts;
 pub(crate) use refs::{acquire, check_released, release};
 pub(crate) use registry::Objects;
 
@@ -67,6 +71,8 @@ pub enum ObjectKey {
     Dentry(u32),
     /// An inode, by number.
     Inode(u64),
+    /// The program that a task is about to run (its `exe`), by the task's pid.
+    Bprm(u32),
     /// A map, by id.
     BpfMap(u32),
     /// A program, by id.
@@ -146,6 +152,7 @@ impl ObjectKey {
             ObjectKey::File(_) => "file",
             ObjectKey::Dentry(_) => "dentry",
             ObjectKey::Inode(_) => "inode",
+            ObjectKey::Bprm(_) => "linux_binprm",
             ObjectKey::BpfMap(_) => "bpf_map",
             ObjectKey::BpfProg(_) => "bpf_prog",
             ObjectKey::BpfProgAux(_) => "bpf_prog_aux",
@@ -157,6 +164,7 @@ impl ObjectKey {
         match self {
             ObjectKey::Cgroup(id) => 8 * tables.ancestry(id).len() as u32,
             ObjectKey::Kernfs(_) | ObjectKey::Dentry(_) => file::NAME_LEN,
+            ObjectKey::Bprm(_) => file::PATH_LEN,
             _ => 0,
         }
     }
@@ -181,6 +189,7 @@ impl ObjectKey {
             ObjectKey::File(id) => file::fill(to, id),
             ObjectKey::Dentry(id) => file::fill_dentry(to, id),
             ObjectKey::Inode(ino) => file::fill_inode(to, ino),
+            ObjectKey::Bprm(pid) => file::fill_bprm(to, pid),
             ObjectKey::BpfMap(id) => bpf::fill_map(to, id),
             ObjectKey::BpfProg(id) => bpf::fill_prog(to, id),
             ObjectKey::BpfProgAux(id) => bpf::fill_prog_aux(to, id),

@@ -33,7 +33,7 @@ pub(super) fn struct_len(btf: &Btf, name: &str) -> Option<u32> {
     }
 }
 
-fn find(btf: &Btf, name: &str, path: &str) -> Option<Slot> {
+pub(super) fn find(btf: &Btf, name: &str, path: &str) -> Option<Slot> {
     let mut ty = btf.find(name, KindCode::Struct)?.id;
     let mut slot = Slot { bit_off: 0, bits: 0, len: 0 };
     for part in path.split('.') {

@@ -86,6 +86,22 @@ impl Objects {
         registry.fill_all(maker);
     }
 
+    /// Fills a structure that is no thing of the world, but may point at some.
+    pub(super) fn fill(
+        &self,
+        maker: &Maker<'_>,
+        region: &Arc<Region>,
+        type_name: &'static str,
+        fill: impl FnOnce(&mut Fields<'_>),
+    ) {
+        let mut registry = self.lock();
+        registry.memory.get_or_insert_with(|| region.memory().clone());
+        let len = region.capacity();
+        let region = region.clone();
+        fill(&mut Fields { registry: &mut registry, maker, region, type_name, len, struct_len: len });
+        registry.fill_all(maker);
+    }
+
     /// Says that a context's region is the `struct bpf_sock` of a socket, from now on.
     /// Answers what it was before, if it is that no more.
     pub(super) fn adopt(&self, maker: &Maker<'_>, region: &Arc<Region>, key: ObjectKey) -> Option<ObjectKey> {
@@ -193,7 +209,7 @@ fn exists(maker: &Maker<'_>, key: ObjectKey, view: View) -> bool {
     let tables = maker.tables;
     match key {
         ObjectKey::Task(pid) | ObjectKey::Cred(pid) | ObjectKey::NsProxy(pid) => tables.tasks.has(pid),
-        ObjectKey::PtRegs(pid) => tables.tasks.has(pid),
+        ObjectKey::PtRegs(pid) | ObjectKey::Bprm(pid) => tables.tasks.has(pid),
         ObjectKey::Area(pid, start) => {
             tables.tasks.get(pid).is_some_and(|task| task.memory.iter().any(|area| area.start == start))
         }

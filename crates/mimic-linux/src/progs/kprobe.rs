@@ -5,7 +5,7 @@
 
 use super::layout::{PT_REGS_ARM64, PT_REGS_X86_64};
 use mimic_abi::{CtxLayout, Size};
-use mimic_vm::memory::Layout;
+use mimic_vm::memory::{Access, Layout};
 use mimic_vm::{Context, ContextError, Setup};
 
 /// Whose registers they are.
@@ -59,12 +59,17 @@ pub struct KprobeContext {
     pub arch: Arch,
     /// The registers in the order of the structure; those that are not there are 0.
     pub regs: Vec<u64>,
+    /// In a session (`kprobe.session`, `uprobe.session`): whether the function has returned.
+    pub session: Option<bool>,
 }
+
+/// The memory that the two runs of a session share.
+pub(crate) const SESSION_COOKIE: &str = "session_cookie";
 
 impl KprobeContext {
     /// The registers at the start of a function with these arguments. More than registers hold are on the stack, and left out.
     pub fn call(arch: Arch, args: &[u64]) -> KprobeContext {
-        let mut context = KprobeContext { arch, regs: Vec::new() };
+        let mut context = KprobeContext { arch, ..KprobeContext::default() };
         for (name, value) in arch.args().iter().zip(args) {
             context.set(name, *value);
         }
@@ -73,7 +78,7 @@ impl KprobeContext {
 
     /// The registers where a function has returned this.
     pub fn ret(arch: Arch, value: u64) -> KprobeContext {
-        let mut context = KprobeContext { arch, regs: Vec::new() };
+        let mut context = KprobeContext { arch, ..KprobeContext::default() };
         context.set(arch.ret(), value);
         context
     }
@@ -81,6 +86,13 @@ impl KprobeContext {
     /// The same, at this address.
     pub fn at(mut self, ip: u64) -> KprobeContext {
         self.set(self.arch.ip(), ip);
+        self
+    }
+
+    /// The same, in a session: at the function's beginning, or where it has returned. A session is two runs of one process; if the first
+    /// returns 1, there is no second.
+    pub fn in_session(mut self, is_return: bool) -> KprobeContext {
+        self.session = Some(is_return);
         self
     }
 
@@ -101,6 +113,9 @@ impl Context for KprobeContext {
         let region = setup.region("registers", layout.size, Layout::Fields(layout))?;
         for (at, field) in layout.fields.iter().enumerate() {
             region.store(field.off, Size::Dw, self.regs.get(at).copied().unwrap_or(0));
+        }
+        if self.session == Some(false) {
+            setup.region(SESSION_COOKIE, 8, Layout::Bytes(Access::ReadWrite))?.fill(0, 8, 0);
         }
         Ok([region.base(), 0, 0, 0, 0])
     }

@@ -4,11 +4,14 @@ pub mod cgroup;
 pub mod layout;
 
 mod flow_keys;
+mod func_model;
 mod iter;
 mod iter_target;
 mod kprobe;
+mod lsm;
 mod packet_load;
 mod perf_event;
+mod program_tracer;
 mod raw;
 mod seq_file;
 mod sk_lookup;
@@ -19,6 +22,7 @@ mod sock_ops;
 mod test_run;
 mod tracepoint;
 mod tracing;
+mod trampoline;
 mod types;
 mod xdp;
 
@@ -27,11 +31,15 @@ pub use cgroup::{
     SockoptContext, SysctlContext, run_cgroup,
 };
 pub use flow_keys::{FLOW_KEYS_LEN, FlowKeys};
+pub use func_model::{FuncModel, ModelError, Value};
 pub use iter::{ITER_TEXT_MAX, IterContext, IterOut, read_iter};
 pub use iter_target::{CgroupOrder, IterError, IterLink, run_iter};
+pub(crate) use kprobe::SESSION_COOKIE;
 pub use kprobe::{Arch, KprobeContext};
+pub use lsm::{LSM_BOOL, LSM_DISABLED, LsmError, LsmHook};
 pub use packet_load::packet_load;
 pub use perf_event::{Branch, Counter, PerfEventContext};
+pub use program_tracer::{ProgramTracer, TracerError};
 pub use raw::RawTracepointContext;
 pub use seq_file::SeqFile;
 pub use sk_lookup::{SkLookup, SkLookupContext};
@@ -47,6 +55,7 @@ pub use test_run::{
 };
 pub use tracepoint::{TracepointContext, TracepointField, TracepointFormat};
 pub use tracing::{Arg, TracePoint, TracingContext};
+pub use trampoline::{Traced, Trampoline};
 pub use types::{CGROUP_SKB_CODES, LWT_CODES, PROG_TYPES, TC_ACTIONS, XDP_ACTIONS, spec};
 pub use xdp::{Xdp, XdpContext};
 

@@ -4,6 +4,7 @@
 //! what `bpf_get_func_arg`, `bpf_get_func_ret` and `bpf_get_func_arg_cnt` answer, is what the kernel's trampoline lays out:
 //! Documentation/bpf/prog_lsm.rst, bpf-helpers(7). The function itself is not called: a test states what it returned.
 
+use super::cgroup::{self, CgroupContext};
 use crate::{Linux, ObjectError, ObjectKey, View};
 use mimic_abi::{Errno, Size};
 use mimic_vm::memory::{Access, Layout};
@@ -62,6 +63,8 @@ pub struct TracingContext {
     pub point: TracePoint,
     /// What the function (or, before it, the program before) has returned; not used at [`TracePoint::Entry`].
     pub ret: u64,
+    /// For programs of control groups at a security hook: what the hook returns so far, 0 or a negative errno.
+    pub cgroup_retval: Option<i32>,
     /// The addresses in guest memory that arguments had in the last run.
     placed: Vec<Option<Arc<Region>>>,
 }
@@ -87,9 +90,24 @@ impl TracingContext {
         TracingContext { point: TracePoint::ModifyReturn, ret, ..TracingContext::entry(args) }
     }
 
+    /// The context of a control group's program at a security hook. It carries on from one program to the next.
+    pub fn lsm_cgroup(args: impl IntoIterator<Item = Arg>) -> TracingContext {
+        TracingContext { cgroup_retval: Some(0), ..TracingContext::entry(args) }
+    }
+
     /// The return value, where there is one.
     pub fn returned(&self) -> Option<u64> {
         (self.point != TracePoint::Entry).then_some(self.ret)
+    }
+}
+
+impl CgroupContext for TracingContext {
+    fn retval(&self) -> i32 {
+        self.cgroup_retval.unwrap_or(0)
+    }
+
+    fn set_retval(&mut self, retval: i32) {
+        self.cgroup_retval = Some(retval);
     }
 }
 
@@ -114,7 +132,10 @@ impl Context for TracingContext {
         Ok([write_words("context", &words, setup)?, 0, 0, 0, 0])
     }
 
-    fn leave(&mut self, _setup: &mut Setup<'_>, _r0: Option<u64>) {
+    fn leave(&mut self, _setup: &mut Setup<'_>, r0: Option<u64>) {
+        if let Some(retval) = &mut self.cgroup_retval {
+            *retval = cgroup::after(*retval, r0, |r0| r0 != 0);
+        }
         for (arg, placed) in self.args.iter_mut().zip(&self.placed) {
             if let (Arg::Bytes { bytes, writable: true }, Some(region)) = (arg, placed) {
                 region.read(0, bytes);

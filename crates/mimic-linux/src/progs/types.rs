@@ -261,13 +261,14 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .since(5, 5)
         .support(Support::Partial("the traced function is not called: arguments and return value are stated")),
     ProgTypeSpec::new(ProgType::StructOps, "an operation of a kernel subsystem").test_run().since(5, 6).support(STATED),
-    ProgTypeSpec::new(ProgType::Ext, "another program's function, replaced").since(5, 6).support(Support::Refused(
-        "a replacement has no context of its own: load the program that it extends with the function replaced",
-    )),
+    ProgTypeSpec::new(ProgType::Ext, "another program's function, replaced").since(5, 6),
     ProgTypeSpec::new(ProgType::Lsm, "a security hook")
         .attach(&[AttachType::LsmMac, AttachType::LsmCgroup])
+        .ranges(&[(AttachType::LsmCgroup, Some(RetRange::new(0, 1)))])
         .since(5, 7)
-        .support(STATED),
+        .support(Support::Partial(
+            "hooks are asked by who runs them (LsmHook): nothing that tasks of the world do asks them by itself",
+        )),
     ProgTypeSpec::new(ProgType::SkLookup, "which socket receives a packet or connection")
         .attach(&[AttachType::SkLookup])
         .context(layout::SK_LOOKUP)

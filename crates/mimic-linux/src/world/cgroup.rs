@@ -1,5 +1,7 @@
 //! `Cgroup`: a control group of the tree of version 2.
 
+use std::collections::BTreeMap;
+
 /// A control group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
@@ -11,6 +13,8 @@ pub struct Cgroup {
     pub name: String,
     /// The class that packets of its tasks have for tc (`net_cls.classid`, which version 1 has a tree of its own for).
     pub classid: u32,
+    /// Extended attributes of its directory, by name: `user.delegate`.
+    pub xattrs: BTreeMap<String, Vec<u8>>,
 }
 
 /// The id of the root.
@@ -21,12 +25,12 @@ const LEVELS_MAX: usize = 256;
 impl Cgroup {
     /// The root.
     pub fn root() -> Cgroup {
-        Cgroup { id: CGROUP_ROOT, parent: 0, name: String::new(), classid: 0 }
+        Cgroup { id: CGROUP_ROOT, parent: 0, name: String::new(), classid: 0, xattrs: BTreeMap::new() }
     }
 
     /// A group in another.
     pub fn child(id: u64, parent: u64, name: &str) -> Cgroup {
-        Cgroup { id, parent, name: name.into(), classid: 0 }
+        Cgroup { id, parent, name: name.into(), classid: 0, xattrs: BTreeMap::new() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `File` and `Inode`: files that tasks have open, and what is known of them.
 
+use std::collections::BTreeMap;
+
 /// An inode, known by its number: one file system is enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inode {
@@ -19,11 +21,23 @@ pub struct Inode {
     pub nlink: u32,
     /// The measurement that IMA has taken: algorithm (`HASH_ALGO_*`, 4 is SHA-256) and digest.
     pub ima: Option<(u32, Vec<u8>)>,
+    /// Extended attributes, by name: `user.mime_type`.
+    pub xattrs: BTreeMap<String, Vec<u8>>,
 }
 
 impl Default for Inode {
     fn default() -> Inode {
-        Inode { ino: 0, dev: 0x1f, mode: 0o100_644, uid: 0, gid: 0, size: 0, nlink: 1, ima: None }
+        Inode {
+            ino: 0,
+            dev: 0x1f,
+            mode: 0o100_644,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            nlink: 1,
+            ima: None,
+            xattrs: BTreeMap::new(),
+        }
     }
 }
 

@@ -50,14 +50,14 @@ structure!(
     Cgroup,
     |at| Ok(Cgroup::child(need(at, "id")?, read_or(at, "parent", mimic_linux::CGROUP_ROOT)?, "")),
     [id, parent],
-    [name, classid]
+    [name, classid, xattrs]
 );
 
 structure!(
     Inode,
     |at| Ok(Inode { ino: need(at, "ino")?, ..Inode::default() }),
     [ino],
-    [dev, mode, uid, gid, size, nlink, ima]
+    [dev, mode, uid, gid, size, nlink, ima, xattrs]
 );
 
 structure!(

@@ -25,6 +25,7 @@ pub use sock_addr::{SockAddr, SockAddrContext};
 pub use sockopt::{SetsockoptEnd, SockoptContext};
 pub use sysctl::SysctlContext;
 
+use super::TracingContext;
 use crate::Linux;
 use crate::world::Socket;
 use mimic_abi::Errno;
@@ -68,6 +69,8 @@ pub(crate) fn of_context(context: &mut dyn Context) -> Option<&mut dyn CgroupCon
         cast::<SockoptContext>(any)
     } else if any.is::<SysctlContext>() {
         cast::<SysctlContext>(any)
+    } else if any.downcast_ref::<TracingContext>().is_some_and(|context| context.cgroup_retval.is_some()) {
+        cast::<TracingContext>(any)
     } else {
         cast::<DeviceContext>(any)
     }
@@ -78,7 +81,7 @@ fn cast<C: CgroupContext>(any: &mut dyn Any) -> Option<&mut dyn CgroupContext> {
 }
 
 /// What `retval` is after a program that returned `r0`; a program that was stopped has said nothing.
-fn after(retval: i32, r0: Option<u64>, yes: impl Fn(u32) -> bool) -> i32 {
+pub(super) fn after(retval: i32, r0: Option<u64>, yes: impl Fn(u32) -> bool) -> i32 {
     let denied = r0.is_some_and(|r0| !yes(r0 as u32));
     if denied && !is_error(retval) { -Errno::EPERM.0 } else { retval }
 }

@@ -83,6 +83,16 @@ impl SockAddrContext {
         self.region.as_ref().map(|region| region.base())
     }
 
+    /// Puts a path in the place of the address's.
+    pub(crate) fn set_sun_path(&mut self, path: &[u8]) -> Result<(), Errno> {
+        let SockAddr::Unix(known) = &mut self.addr else { return Err(Errno::EINVAL) };
+        if path.is_empty() || path.len() > SockAddr::PATH_MAX {
+            return Err(Errno::EINVAL);
+        }
+        *known = path.to_vec();
+        Ok(())
+    }
+
     fn fill(&self, region: &Region) {
         region.fill(0, SOCK_ADDR_LEN, 0);
         let words = [(0, self.addr.family()), (28, self.sock.family), (32, self.sock.sock_type)];
