@@ -146,7 +146,8 @@ impl CapturedCtx {
             | CtxKind::XdpMd(_)
             | CtxKind::SkBuff(_)
             | CtxKind::Tracing(_)
-            | CtxKind::Cgroup(_) => &self.sub,
+            | CtxKind::Cgroup(_)
+            | CtxKind::Socket(_) => &self.sub,
         }
     }
 }

@@ -13,6 +13,7 @@ mod packet;
 pub(crate) mod reader;
 mod record;
 mod replay;
+mod socket;
 mod tracing;
 
 pub use captured::{CallKey, Calls, CapturedCall, CapturedCtx, CapturedValue};
@@ -22,7 +23,7 @@ pub use packet::{SkBuffCtx, XdpMdCtx};
 pub use reader::CtxError;
 pub use record::{CALLS_MAX, NOTES_LEN_MAX, Recorder};
 pub use replay::{Mismatch, Replay, ReplayMode};
-
+pub use socket::{SocketCtx, SocketEvent};
 pub use tracing::TracingCtx;
 
 use crate::world;
@@ -54,6 +55,8 @@ pub enum CtxKind {
     Tracing(Box<TracingCtx>),
     /// What a control group's program is asked about.
     Cgroup(Box<CgroupCtx>),
+    /// What a program about sockets is asked about.
+    Socket(Box<SocketCtx>),
     /// Another context with captured helper calls.
     Captured(CapturedCtx),
 }
@@ -113,10 +116,13 @@ impl Ctx {
             cgroup if cgroup::TYPES.contains(&cgroup) => {
                 CtxKind::Cgroup(Box::new(CgroupCtx::read(cgroup, &ctx)?))
             }
+            socket if socket::TYPES.contains(&socket) => {
+                CtxKind::Socket(Box::new(SocketCtx::read(socket, &ctx)?))
+            }
             other => {
-                let cgroup = cgroup::TYPES.join(", ");
+                let (cgroup, socket) = (cgroup::TYPES.join(", "), socket::TYPES.join(", "));
                 return Err(kind.error(format!(
-                    "expected generic, xdp_md, sk_buff, tracing, {cgroup} or captured, not {other:?}"
+                    "expected generic, xdp_md, sk_buff, tracing, {cgroup}, {socket} or captured, not {other:?}"
                 )));
             }
         };
@@ -135,6 +141,7 @@ impl Ctx {
             CtxKind::SkBuff(skb) => ("sk_buff", skb.write()),
             CtxKind::Tracing(tracing) => ("tracing", tracing.write()),
             CtxKind::Cgroup(cgroup) => (cgroup.type_name(), cgroup.write()),
+            CtxKind::Socket(socket) => (socket.type_name(), socket.write()),
             CtxKind::Captured(captured) => ("captured", captured.write()),
         };
         let mut value = json!({ "name": self.name, "type": kind, "ctx": ctx });
@@ -152,6 +159,7 @@ impl Ctx {
             CtxKind::SkBuff(skb) => Box::new(skb.context()),
             CtxKind::Tracing(tracing) => Box::new(tracing.context()),
             CtxKind::Cgroup(cgroup) => cgroup.context(),
+            CtxKind::Socket(socket) => socket.context(),
             CtxKind::Captured(captured) => captured.innermost().context(),
         }
     }
@@ -160,6 +168,7 @@ impl Ctx {
     pub fn after(&self, context: &dyn Context) -> Option<Value> {
         match &self.kind {
             CtxKind::Cgroup(cgroup) => Some(cgroup.after(context)?.write()),
+            CtxKind::Socket(socket) => socket.after(context),
             CtxKind::Captured(captured) => captured.innermost().after(context),
             CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) | CtxKind::Tracing(_) => None,
         }
@@ -178,7 +187,8 @@ impl Ctx {
             | CtxKind::XdpMd(_)
             | CtxKind::SkBuff(_)
             | CtxKind::Tracing(_)
-            | CtxKind::Cgroup(_) => None,
+            | CtxKind::Cgroup(_)
+            | CtxKind::Socket(_) => None,
         }
     }
 
@@ -190,7 +200,8 @@ impl Ctx {
             | CtxKind::XdpMd(_)
             | CtxKind::SkBuff(_)
             | CtxKind::Tracing(_)
-            | CtxKind::Cgroup(_) => None,
+            | CtxKind::Cgroup(_)
+            | CtxKind::Socket(_) => None,
         }
     }
 
@@ -205,6 +216,7 @@ impl Ctx {
             CtxKind::Generic(generic) => Some(&generic.emulator),
             CtxKind::Tracing(tracing) => Some(&tracing.emulator),
             CtxKind::Cgroup(cgroup) => Some(&cgroup.emulator),
+            CtxKind::Socket(socket) => Some(&socket.emulator),
             CtxKind::Captured(captured) => return captured.innermost().world_over(world),
             CtxKind::XdpMd(xdp) => xdp.emulator(),
             CtxKind::SkBuff(skb) => skb.emulator(),
@@ -219,6 +231,7 @@ impl Ctx {
             CtxKind::Generic(generic) => world::state(&mut generic.emulator, world),
             CtxKind::Tracing(tracing) => world::state(&mut tracing.emulator, world),
             CtxKind::Cgroup(cgroup) => world::state(&mut cgroup.emulator, world),
+            CtxKind::Socket(socket) => world::state(&mut socket.emulator, world),
             CtxKind::Captured(captured) => captured.sub.pin_world(world),
             CtxKind::XdpMd(xdp) => world::state(xdp.emulator_mut(), world),
             CtxKind::SkBuff(skb) => world::state(skb.emulator_mut(), world),
@@ -313,6 +326,28 @@ mod tests {
     }
 
     #[test]
+    fn contexts_about_sockets_round_trip_and_answer() {
+        let sock = r#"{"boundDevIF": 0, "family": 2, "sockType": 1, "protocol": 6, "mark": 0, "priority": 0, "srcPort": 80,
+          "dstPort": 81, "state": 1, "srcIP4": "10.0.0.1", "dstIP4": "10.0.0.2", "srcIP6": "::", "dstIP6": "::",
+          "rxQueueMapping": -1, "cookie": 7}"#;
+        let text = format!(
+            r#"[{{"name": "m", "type": "sk_msg", "ctx": {{"data": "AQID", "pieces": [1, 2], "shared": true, "sock": {sock}}}}},
+            {{"name": "r", "type": "sk_reuseport", "ctx": {{"packet": "AQID", "link_len": 0, "migrating": 3, "hash": 9, "later": 1}}}},
+            {{"name": "o", "type": "sock_ops", "ctx": {{"op": "BPF_SOCK_OPS_STATE_CB", "args": [1, 2], "sock": {sock},
+              "header": "AQID", "payload_len": 4, "tcp_flags": 2, "hwtstamp": 5, "syn": "AQI=", "option_room": 8,
+              "emulator": {{"seed": 3}}}}}},
+            {{"name": "l", "type": "sk_lookup", "ctx": {{"protocol": 17, "remote": "[2001:db8::1]:5", "local": "[2001:db8::2]:6",
+              "ingress_ifindex": 4}}}}]"#
+        );
+        let file = CtxFile::read(&text).expect("it is good");
+        assert_eq!(file.write(), serde_json::from_str::<Value>(&text).expect("it is JSON"));
+        let seed = file.contexts[2].world().map(|world| world.seed);
+        assert_eq!(seed, Some(3));
+        let lookup = &file.contexts[3];
+        assert_eq!(lookup.after(&*lookup.context()), Some(json!({ "verdict": "go_on" })));
+    }
+
+    #[test]
     fn bad_input_is_named_with_its_path() {
         for (text, expected) in [
             ("{", "not JSON"),
@@ -347,6 +382,11 @@ mod tests {
             (
                 r#"{"type": "generic", "ctx": {"emulator": {"tasks": [{"pid": "x"}]}}}"#,
                 "tasks[0].pid: expected a whole",
+            ),
+            (r#"{"type": "sock_ops", "ctx": {"op": "X"}}"#, "ctx.op: expected the name or number"),
+            (
+                r#"{"type": "sk_lookup", "ctx": {"remote": "1.2.3.4:5", "local": "[::1]:6"}}"#,
+                "ctx.local: expected an address of the same family",
             ),
             (r#"{"type": "captured", "ctx": {"subContext": null}}"#, "ctx: there is no \"subContext\""),
             (

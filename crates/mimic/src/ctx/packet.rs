@@ -301,6 +301,7 @@ pub(super) fn read_sock(at: &At<'_>) -> Result<Socket, CtxError> {
         addr.map(|addr| addr.octets()).map_err(|_| at.error(format!("{text:?} is no IPv6 address")))
     };
     Ok(Socket {
+        cookie: at.int_or("cookie", 0)?,
         bound_dev_if: at.int_or("boundDevIF", 0)?,
         family: at.int_or("family", 0)?,
         sock_type: at.int_or("sockType", 0)?,
@@ -320,14 +321,18 @@ pub(super) fn read_sock(at: &At<'_>) -> Result<Socket, CtxError> {
 }
 
 pub(super) fn write_sock(sock: &Socket) -> Value {
-    json!({
+    let mut value = json!({
         "boundDevIF": sock.bound_dev_if, "family": sock.family, "sockType": sock.sock_type, "protocol": sock.protocol,
         "mark": sock.mark, "priority": sock.priority, "srcPort": sock.local_port, "dstPort": sock.remote_port,
         "state": sock.state,
         "srcIP4": Ipv4Addr::from(sock.local_ip4).to_string(), "dstIP4": Ipv4Addr::from(sock.remote_ip4).to_string(),
         "srcIP6": Ipv6Addr::from(sock.local_ip6).to_string(), "dstIP6": Ipv6Addr::from(sock.remote_ip6).to_string(),
         "rxQueueMapping": sock.rx_queue,
-    })
+    });
+    if sock.cookie != 0 {
+        value["cookie"] = sock.cookie.into();
+    }
+    value
 }
 
 /// Adds what was kept.
