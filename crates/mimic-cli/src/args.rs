@@ -98,6 +98,21 @@ pub(crate) enum WorldCommand {
         after_help = "Examples:\n  mimic world dump\n  mimic world dump world.json --stated\n  mimic world dump --test-run | jq .tasks"
     )]
     Dump(WorldDump),
+    /// Make a World file of this machine, from /proc and /sys; what is left out is said
+    #[command(
+        after_help = "Examples:\n  mimic world capture > world.json\n  mimic world capture --ksyms | mimic run prog.o --world - --hex 00"
+    )]
+    Capture(WorldCapture),
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct WorldCapture {
+    /// With the kernel's symbols: some hundred thousand
+    #[arg(long)]
+    pub(crate) ksyms: bool,
+    /// Do not say what was left out
+    #[arg(long)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(ClapArgs)]

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod capture;
 mod cmd;
 mod machine;
 mod out;

@@ -1,7 +1,8 @@
 //! `mimic world`: World files, shown and made.
 
-use crate::args::{WorldArgs, WorldCommand, WorldDump};
-use crate::{Done, machine};
+use crate::args::{WorldArgs, WorldCapture, WorldCommand, WorldDump};
+use crate::capture::{Capture, Wanted};
+use crate::{Done, Failure, machine};
 use mimic::linux::World;
 use mimic::world::{Detail, write_world};
 use std::io::Write;
@@ -9,6 +10,7 @@ use std::io::Write;
 pub(crate) fn run(args: &WorldArgs) -> Done {
     match &args.command {
         WorldCommand::Dump(args) => dump(args),
+        WorldCommand::Capture(args) => capture(args),
     }
 }
 
@@ -19,5 +21,16 @@ fn dump(args: &WorldDump) -> Done {
     };
     let detail = if args.stated { Detail::Stated } else { Detail::All };
     writeln!(std::io::stdout().lock(), "{:#}", write_world(&world, detail))?;
+    Ok(())
+}
+
+fn capture(args: &WorldCapture) -> Done {
+    let captured = Capture::new(Wanted { ksyms: args.ksyms }).map_err(Failure::Input)?;
+    writeln!(std::io::stdout().lock(), "{:#}", write_world(&captured.world, Detail::Stated))?;
+    if !args.quiet {
+        for what in &captured.left_out {
+            crate::out::warning(&format!("left out: {what}"));
+        }
+    }
     Ok(())
 }
