@@ -4,6 +4,7 @@
 //! bit. "As Linux does" means 6.18, and is compared with the real kernel in the project's tests.
 #![forbid(unsafe_code)]
 
+mod cipher;
 mod effects;
 mod heap;
 pub mod helpers;
@@ -155,6 +156,19 @@ impl Linux {
         let stated =
             self.world.sysctls.get(name).and_then(|value| value.split_whitespace().next()?.parse().ok());
         stated.unwrap_or(default)
+    }
+
+    /// A map for a table of operations of a kernel subsystem: `ops` is the subsystem's structure (`tcp_congestion_ops`), `name` what the table goes
+    /// by there, empty for subsystems whose tables have no names. Made of `spec` and not added to a VM yet.
+    pub fn struct_ops_map(&self, vm: &Vm, spec: &MapSpec, ops: &str, name: &str) -> Arc<dyn Map> {
+        let known = Some((ops.to_owned(), name.to_owned()));
+        maps::StructOpsMap::make(spec, vm.memory().order(), &self.tables, known)
+    }
+
+    /// The congestion controls that programs do, by name.
+    pub(crate) fn bpf_congestion(&self) -> Vec<String> {
+        let known = self.tables.lock_struct_ops();
+        known.iter().filter(|(ops, _)| ops == "tcp_congestion_ops").map(|(_, name)| name.clone()).collect()
     }
 
     /// The objects that programs own.

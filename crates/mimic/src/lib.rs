@@ -23,6 +23,7 @@ mod preset;
 mod pretty;
 mod rss;
 mod runner;
+mod struct_ops;
 mod tally;
 mod test_run;
 pub mod world;
@@ -43,6 +44,7 @@ pub use packet::{AnyPacket, PacketContext, verdict_name, verdicts_of};
 pub use per_cpu::Each;
 pub use rss::{Rss, flow_hash};
 pub use runner::{Count, RECORDS_MAX, Record, Records, Report, Runner, Verdict, VerdictKey};
+pub use struct_ops::StructOpsHandle;
 pub use test_run::{MapAnswer, TestAnswer, TestInput, run_test};
 
 /// The example in the README.

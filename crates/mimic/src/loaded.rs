@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ResultExt};
 use crate::map::MapHandle;
+use crate::struct_ops::StructOpsHandle;
 use mimic_linux::Linux;
 use mimic_linux::progs::{IterError, IterLink, IterOut, ProgramTracer, run_iter};
 use mimic_object::{MapSpec, Object, Program, Target};
@@ -124,6 +125,20 @@ impl Loaded {
             .for_each(|known| *known = new.clone());
         self.vm.fill_program_slots(&self.specs, &self.maps, &self.programs)?;
         Ok(())
+    }
+
+    /// A table of operations of this name (`SEC(".struct_ops")`), with a map of its own that begins in the state `INIT`.
+    pub fn struct_ops(&self, name: &str) -> Result<StructOpsHandle<'_>, Error> {
+        match self.object.struct_ops.iter().find(|ops| ops.name == name) {
+            Some(ops) => StructOpsHandle::new(self, ops),
+            None => {
+                let names: Vec<&str> = self.object.struct_ops.iter().map(|ops| ops.name.as_str()).collect();
+                Err(Error::usage(format!(
+                    "the object has no table of operations {name}; it has {}",
+                    names.join(", ")
+                )))
+            }
+        }
     }
 
     /// The maps, in the object's order.

@@ -82,7 +82,7 @@ fn setsockopt(
     });
     let linux = Linux::of(call);
     let option = (level as i32, optname as i32);
-    let around = surroundings(linux.world());
+    let around = surroundings(linux);
     let set = linux.change_socket(cookie, |sk| sockopt::set(sk, option, &value, number, &around));
     set.unwrap_or(Err(Errno::EINVAL))?;
     Ok(0)
@@ -113,7 +113,8 @@ fn getsockopt(
     Ok(0)
 }
 
-fn surroundings(world: &World) -> Surroundings<'_> {
+fn surroundings(linux: &Linux) -> Surroundings<'_> {
+    let world: &World = linux.world();
     const BUFFER_MAX: i32 = 212_992;
     let sysctl = |name: &str| world.sysctls.get(name);
     let buffer = |name: &str| sysctl(name).and_then(|text| text.parse().ok()).unwrap_or(BUFFER_MAX);
@@ -122,7 +123,7 @@ fn surroundings(world: &World) -> Surroundings<'_> {
         devices: &world.net.devices,
         wmem_max: buffer("net/core/wmem_max"),
         rmem_max: buffer("net/core/rmem_max"),
-        congestion: congestion.split_whitespace().map(str::to_owned).collect(),
+        congestion: congestion.split_whitespace().map(str::to_owned).chain(linux.bpf_congestion()).collect(),
     }
 }
 

@@ -34,6 +34,7 @@ mod reservations;
 mod ringbuf;
 mod sockets;
 pub(crate) mod stack_trace;
+mod struct_ops;
 mod sync;
 mod table;
 mod types;
@@ -61,6 +62,8 @@ pub use ringbuf::{Ringbuf, RingbufPos};
 pub use sockets::SocketMap;
 pub(crate) use sockets::{Claim, socket_map, takes_redirected};
 pub use stack_trace::StackTrace;
+pub(crate) use struct_ops::OpsName;
+pub use struct_ops::{StructOpsMap, StructOpsState};
 pub use types::{ROWS, row};
 pub use user_ringbuf::{Sample, UserRingbuf};
 
@@ -174,6 +177,7 @@ fn create_in(maker: &Maker<'_>) -> Result<Arc<dyn Map>, MapError> {
         MapType::ProgArray => ProgArray::create(maker),
         MapType::Ringbuf => Ringbuf::create(maker),
         MapType::UserRingbuf => UserRingbuf::create(maker),
+        MapType::StructOps => StructOpsMap::create(maker),
         _ => {
             let why = format!("maps of type {} are not there yet", kind.word());
             Err(MapError::new(Errno::EINVAL, why))

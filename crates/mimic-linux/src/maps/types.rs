@@ -21,6 +21,9 @@ const LOCAL_FLAGS: u32 = BPF_F_NO_PREALLOC | BPF_F_CLONE;
 const LOCAL_USER: Support = Support::Partial(
     "in the library, whose users have no descriptors, keys are cookies, pids, inode numbers and cgroup ids",
 );
+const STRUCT_OPS: Support = Support::Partial(
+    "subsystems know its name and do not call its programs: who runs them gives the arguments (Loaded::struct_ops)",
+);
 const CGROUP_IDS: Support = Support::Partial(
     "in the library, whose users have no descriptors, a value is the id of a cgroup of the world",
 );
@@ -189,7 +192,9 @@ pub const ROWS: &[MapTypeSpec] = &[
         .since(5, 6)
         .key(SizeRule::WORD)
         .entries(EntriesRule::UpTo(1))
-        .support(Support::Refused("there is no kernel to register the functions with")),
+        .flags(BPF_F_LINK | BPF_F_VTYPE_BTF_OBJ_FD)
+        .support(STRUCT_OPS)
+        .ops(MapOps::NONE, KEYS),
     MapTypeSpec::new(MapType::Ringbuf, "records to users, one buffer for all CPUs")
         .since(5, 8)
         .key(SizeRule::NONE)

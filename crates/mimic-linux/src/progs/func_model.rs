@@ -71,6 +71,20 @@ impl FuncModel {
         }
     }
 
+    /// The prototype of an operation: a member of a kernel subsystem's structure that points at a function.
+    pub fn of_member(btf: &Btf, structure: &str, member: &str) -> Result<FuncModel, ModelError> {
+        let proto = btf.find(structure, KindCode::Struct).and_then(|structure| {
+            let Kind::Ptr(proto) = btf.resolve(btf.member(structure.id, member)?.ty)?.kind else {
+                return None;
+            };
+            Some(proto)
+        });
+        match proto {
+            Some(proto) => FuncModel::of_proto(btf, member, proto, 0),
+            None => refuse(format!("struct {structure} has no operation {member}")),
+        }
+    }
+
     pub(crate) fn of_proto(
         btf: &Btf,
         name: &str,

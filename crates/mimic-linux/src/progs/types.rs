@@ -31,7 +31,9 @@ const CGROUP_BIND_CODES: &[(i32, &str)] = &[(0, "deny"), (1, "allow"), (2, "deny
 const SK_ACTIONS: &[(i32, &str)] = &[(0, "SK_DROP"), (1, "SK_PASS")];
 const NF_VERDICTS: &[(i32, &str)] = &[(0, "NF_DROP"), (1, "NF_ACCEPT")];
 
-const STATED: Support = Support::Partial("the arguments of one call are stated; nothing calls it by itself");
+const STATED: Support = Support::Partial(
+    "operations are called by who runs them (Loaded::struct_ops), with arguments by their prototypes; no subsystem calls them by itself",
+);
 const EVENTS: Support = Support::Partial(
     "the event is stated by who runs it, and its outcome recorded: the world's sockets send and receive nothing",
 );
@@ -260,7 +262,10 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .test_run()
         .since(5, 5)
         .support(Support::Partial("the traced function is not called: arguments and return value are stated")),
-    ProgTypeSpec::new(ProgType::StructOps, "an operation of a kernel subsystem").test_run().since(5, 6).support(STATED),
+    ProgTypeSpec::new(ProgType::StructOps, "an operation of a kernel subsystem")
+        .test_run()
+        .since(5, 6)
+        .support(STATED),
     ProgTypeSpec::new(ProgType::Ext, "another program's function, replaced").since(5, 6),
     ProgTypeSpec::new(ProgType::Lsm, "a security hook")
         .attach(&[AttachType::LsmMac, AttachType::LsmCgroup])

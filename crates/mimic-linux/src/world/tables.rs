@@ -2,7 +2,8 @@
 
 use super::cgroup::ancestry;
 use super::{BpfMapInfo, BpfProgInfo, Cgroup, File, Inode, Live, Socket, Task, World};
-use crate::maps::{Claim, Stored};
+use crate::cipher::Cipher;
+use crate::maps::{Claim, OpsName, Stored};
 use crate::objects::ObjectKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -18,6 +19,10 @@ pub(crate) struct Tables {
     pub(crate) files: Live<u32, File>,
     /// The cookies of sockets that contexts brought, and take away again.
     brought: Mutex<BTreeSet<u64>>,
+    /// Tables of operations that subsystems know: the structure, and the name that it goes by.
+    struct_ops: Mutex<BTreeSet<OpsName>>,
+    /// Ciphers with their keys, by number.
+    pub(crate) ciphers: Live<u64, Cipher>,
     /// Maps and programs, as far as somebody has looked.
     pub(crate) bpf_maps: Live<u32, BpfMapInfo>,
     pub(crate) bpf_progs: Live<u32, BpfProgInfo>,
@@ -49,6 +54,8 @@ impl Tables {
             inodes: Live::new(world.inodes.iter().map(|inode| (inode.ino, inode.clone()))),
             files: Live::new(world.files.iter().map(|file| (file.id, file.clone()))),
             brought: Mutex::default(),
+            struct_ops: Mutex::default(),
+            ciphers: Live::new([]),
             bpf_maps: Live::new([]),
             bpf_progs: Live::new([]),
             claims: Mutex::default(),
@@ -98,6 +105,10 @@ impl Tables {
         for store in self.lock_stores().iter().filter_map(Weak::upgrade) {
             store.drop_owner(key);
         }
+    }
+
+    pub(crate) fn lock_struct_ops(&self) -> MutexGuard<'_, BTreeSet<OpsName>> {
+        self.struct_ops.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lock_brought(&self) -> MutexGuard<'_, BTreeSet<u64>> {
