@@ -29,6 +29,7 @@ fn types() -> Arc<Btf> {
     btf.structure("task_struct", 16, [Field::new("pid", int, 0)]);
     btf.structure("linux_binprm", 16, [Field::new("file", long, 0), Field::new("filename", long, 64)]);
     btf.structure("kernfs_node", 16, [Field::new("id", long, 0)]);
+    btf.structure("bpf_crypto_ctx", 8, [Field::new("usage", int, 0)]);
     btf.structure("cgroup", 24, [Field::new("kn", long, 64)]);
     let (file, text) = (btf.ptr(file), btf.ptr(char));
     for (name, ret, params) in [
@@ -290,4 +291,42 @@ fn a_session_shares_a_cookie() {
     }
     let fault = process.run(&mut KprobeContext::default()).expect_err("no session").to_string();
     assert!(fault.contains("needs a session"), "{fault}");
+}
+
+/// crypto_sanity: a context with a key, and text there and back.
+#[test]
+fn ciphers_are_made_and_used() {
+    let vm = vm();
+    // struct bpf_crypto_params, 408 bytes, at r10-432; its error at r10-440.
+    let text = |algorithm: &str, key_len: u32| {
+        let mut text = String::from("r7 = 0\nr2 = r10\nr2 += -432\n");
+        for off in (0..408).step_by(8) {
+            text += &format!("*(u64 *)(r2 + {off}) = r7\n");
+        }
+        for (base, bytes) in [(0, "skcipher"), (16, algorithm), (144, "0123456789abcdef")] {
+            for (at, byte) in bytes.bytes().enumerate() {
+                text += &format!("*(u8 *)(r2 + {}) = {byte}\n", base + at);
+            }
+        }
+        text +=
+            &format!("*(u32 *)(r2 + 400) = {key_len}\nr1 = r2\nr2 = 408\nr3 = r10\nr3 += -440\nr6 = r3\n");
+        text += "*(u64 *)(r3 + 0) = 0\ncall bpf_crypto_ctx_create\n";
+        text
+    };
+    let failed = |algorithm: &str, key_len: u32| {
+        let text = text(algorithm, key_len) + "exit";
+        let (r0, err) = run(&vm, &text, &mut file(1), 4);
+        assert_eq!(r0, 0);
+        i32::from_le_bytes(err.try_into().expect("4 bytes"))
+    };
+    assert_eq!(failed("ctr(aes)", 16), -Errno::EOPNOTSUPP.0);
+    assert_eq!(failed("ecb(aes)", 15), -Errno::EINVAL.0);
+    assert_eq!(failed("ecb(aes)", 0), -Errno::EINVAL.0);
+    // 16 bytes at r10-16, their dynptr at r10-32.
+    let both = text("ecb(aes)", 16)
+        + "r7 = r0\nr6 = r10\nr6 += -16\nr1 = 7\n*(u64 *)(r6 + 0) = r1\n*(u64 *)(r6 + 8) = r1\nr1 = r6\nr2 = 16\nr3 = 0
+        r4 = r10\nr4 += -32\ncall 197\nr1 = r7\nr2 = r10\nr2 += -32\nr3 = r2\nr4 = 0\ncall bpf_crypto_encrypt
+        r8 = *(u64 *)(r6 + 0)\nr1 = r7\nr2 = r10\nr2 += -32\nr3 = r2\nr4 = 0\ncall bpf_crypto_decrypt
+        r1 = r7\ncall bpf_crypto_ctx_release\nr0 = 0\nif r8 == 7 goto out\nr0 = 1\nout:\nexit";
+    assert_eq!(run(&vm, &both, &mut file(1), 16), (1, [7u64.to_le_bytes(); 2].concat()));
 }

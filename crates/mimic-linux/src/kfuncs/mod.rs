@@ -5,6 +5,7 @@
 mod arena;
 mod bits;
 mod cpumask;
+mod crypto;
 mod dynptr;
 mod files;
 mod graph;
@@ -29,6 +30,7 @@ const FAMILIES: &[&[Helper]] = &[
     arena::ROWS,
     bits::ROWS,
     cpumask::ROWS,
+    crypto::ROWS,
     dynptr::ROWS,
     files::ROWS,
     graph::ROWS,

@@ -1,18 +1,10 @@
 //! Kfuncs that are not there, and why.
 
-use mimic_abi::{Arg, ArgType, DynptrKind, HelperFlags, HelperSpec, RetType, Support, arg, arg_or_null};
+use mimic_abi::{Arg, ArgType, DynptrKind, HelperSpec, Support, arg};
 use mimic_vm::Helper;
 
 const ANY: ArgType = ArgType::Anything;
 const DYNPTR: ArgType = ArgType::Dynptr(DynptrKind::Any);
-const CRYPTO: &[Arg] = &[
-    arg("ctx", ArgType::BtfId("bpf_crypto_ctx")),
-    arg("src", DYNPTR),
-    arg("dst", DYNPTR),
-    arg_or_null("siv__nullable", DYNPTR),
-];
-const CIPHERS: &str =
-    "mimic has no ciphers of its own: answer it with a closure that uses a library of your choice";
 const KEYS: &str = "needs the kernel's keyrings, which the emulated world does not have";
 const WORK: &str = "needs a task that returns to user space, which the emulated world does not have";
 
@@ -27,18 +19,6 @@ pub(super) const ROWS: &[Helper] = &[
         1,
         KEYS,
     ),
-    Helper::listed(
-        HelperSpec::new(0, "bpf_crypto_ctx_create")
-            .args(&[arg("params", ANY), arg("params__sz", ANY), arg("err", ANY)])
-            .returns(RetType::BtfIdOrNull("bpf_crypto_ctx"))
-            .flags(HelperFlags::ACQUIRES)
-            .since(6, 10)
-            .support(Support::Refused(CIPHERS)),
-    ),
-    row("bpf_crypto_ctx_acquire", &[arg("ctx", ArgType::BtfId("bpf_crypto_ctx"))], 6, 10, CIPHERS),
-    row("bpf_crypto_ctx_release", &[arg("ctx", ArgType::BtfId("bpf_crypto_ctx"))], 6, 10, CIPHERS),
-    row("bpf_crypto_encrypt", CRYPTO, 6, 10, CIPHERS),
-    row("bpf_crypto_decrypt", CRYPTO, 6, 10, CIPHERS),
     row(
         "bpf_task_work_schedule_signal_impl",
         &[

@@ -4,6 +4,7 @@ use super::refs::acquire;
 use super::registry::Maker;
 use super::{ObjectError, ObjectKey, View};
 use crate::Linux;
+use crate::cipher::Cipher;
 use crate::world::{Cgroup, File, Inode, Socket, Task};
 use core::sync::atomic::Ordering;
 use mimic_vm::{Call, HelperResult, Memory, Region, Trap};
@@ -90,6 +91,16 @@ pub(crate) fn file_of_path(call: &Call<'_>, addr: u64) -> Result<Arc<File>, Trap
         _ => None,
     };
     file.ok_or_else(|| no_object(call, addr, "path of a file"))
+}
+
+/// The cipher that an argument points at, and its number.
+pub(crate) fn crypto_at(call: &Call<'_>, addr: u64) -> Result<(u64, Arc<Cipher>), Trap> {
+    let linux = Linux::of(call);
+    let cipher = match linux.objects.at(addr) {
+        Some((ObjectKey::Crypto(id), _, 0)) => linux.tables.ciphers.get(id).map(|cipher| (id, cipher)),
+        _ => None,
+    };
+    cipher.ok_or_else(|| no_object(call, addr, "cipher"))
 }
 
 /// The program that a task is about to run, by the task's pid.

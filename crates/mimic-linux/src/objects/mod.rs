@@ -23,7 +23,7 @@ mod socket;
 mod task;
 
 pub(crate) use args::{
-    bprm_at, cgroup_at, file_at, file_of_path, give, give_acquired, inode_at, socket_at, task_at,
+    bprm_at, cgroup_at, crypto_at, file_at, file_of_path, give, give_acquired, inode_at, socket_at, task_at,
 };
 pub(crate) use fields::Fields;
 pub(crate) use kern_ctx::KernContexts;
@@ -71,6 +71,8 @@ pub enum ObjectKey {
     Dentry(u32),
     /// An inode, by number.
     Inode(u64),
+    /// A cipher with its key, by number.
+    Crypto(u64),
     /// The program that a task is about to run (its `exe`), by the task's pid.
     Bprm(u32),
     /// A map, by id.
@@ -153,6 +155,7 @@ impl ObjectKey {
             ObjectKey::Dentry(_) => "dentry",
             ObjectKey::Inode(_) => "inode",
             ObjectKey::Bprm(_) => "linux_binprm",
+            ObjectKey::Crypto(_) => "bpf_crypto_ctx",
             ObjectKey::BpfMap(_) => "bpf_map",
             ObjectKey::BpfProg(_) => "bpf_prog",
             ObjectKey::BpfProgAux(_) => "bpf_prog_aux",
@@ -190,6 +193,8 @@ impl ObjectKey {
             ObjectKey::Dentry(id) => file::fill_dentry(to, id),
             ObjectKey::Inode(ino) => file::fill_inode(to, ino),
             ObjectKey::Bprm(pid) => file::fill_bprm(to, pid),
+            // Programs see nothing of it.
+            ObjectKey::Crypto(_) => {}
             ObjectKey::BpfMap(id) => bpf::fill_map(to, id),
             ObjectKey::BpfProg(id) => bpf::fill_prog(to, id),
             ObjectKey::BpfProgAux(id) => bpf::fill_prog_aux(to, id),

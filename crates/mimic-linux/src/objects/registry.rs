@@ -210,6 +210,7 @@ fn exists(maker: &Maker<'_>, key: ObjectKey, view: View) -> bool {
     match key {
         ObjectKey::Task(pid) | ObjectKey::Cred(pid) | ObjectKey::NsProxy(pid) => tables.tasks.has(pid),
         ObjectKey::PtRegs(pid) | ObjectKey::Bprm(pid) => tables.tasks.has(pid),
+        ObjectKey::Crypto(id) => tables.ciphers.has(id),
         ObjectKey::Area(pid, start) => {
             tables.tasks.get(pid).is_some_and(|task| task.memory.iter().any(|area| area.start == start))
         }
