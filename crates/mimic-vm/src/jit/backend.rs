@@ -76,9 +76,9 @@ pub(super) trait Backend: Sized {
     fn jump(&mut self, to: Label);
     /// Counts `may_goto` down, or goes to the label if it is spent.
     fn may_goto(&mut self, to: Label);
-    /// Takes instructions off the budget.
-    fn spend(&mut self, insns: u32);
-    /// The same, and goes to the label if that overdraws it.
+    /// Takes instructions off the budget, or puts some back.
+    fn spend(&mut self, insns: i32);
+    /// Takes some off, and goes to the label if that overdraws it.
     fn spend_or(&mut self, insns: u32, overdrawn: Label);
 
     /// Goes to the label if no frame is left.

@@ -65,7 +65,7 @@ pub(crate) struct Compiled {
     starts: Box<[u32]>,
     entries: Box<[u32]>,
     returns: Box<[(u32, u32)]>,
-    leads: Box<[u32]>,
+    pending: Box<[u32]>,
     /// Functions that may be entered by their address, sorted; all that can be entered if nothing is known of any register.
     functions: Option<Box<[usize]>>,
 }
@@ -87,7 +87,7 @@ impl Compiled {
             starts: made.starts,
             entries: made.entries,
             returns: made.returns,
-            leads: made.leads,
+            pending: made.pending,
             functions: mode.ctx.map(|_| made.functions),
         })
     }
@@ -116,9 +116,9 @@ impl Compiled {
         self.starts.partition_point(|start| *start <= off).saturating_sub(1)
     }
 
-    /// Ops of the straight run before this one.
+    /// Ops that ran before this one and are not counted yet.
     fn run_before(&self, op: usize) -> u64 {
-        self.leads.get(op).map_or(0, |lead| op as u64 - u64::from(*lead))
+        self.pending.get(op).map_or(0, |pending| u64::from(*pending))
     }
 }
 

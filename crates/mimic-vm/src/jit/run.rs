@@ -293,7 +293,8 @@ impl Machine<'_> {
             state.pc = code.op_at(state.jit.fault_ip);
         }
         if !matches!(reason, Reason::Returned | Reason::Budget) {
-            state.insns += code.run_before(state.pc) + 1;
+            // More may have been put back than was taken off so far.
+            state.insns = state.insns.wrapping_add(code.run_before(state.pc) + 1);
         }
         if let Some(panic) = state.jit.panic.take() {
             std::panic::resume_unwind(panic);
@@ -356,10 +357,10 @@ impl Machine<'_> {
     }
 }
 
-/// The whole budget, as compiled code counts it: signed.
+/// The whole budget, as compiled code counts it: signed, with room for what is put back.
 #[inline]
 fn allowance(state: &State) -> i64 {
-    state.insns_max.min(i64::MAX as u64) as i64
+    state.insns_max.min(i64::MAX as u64 / 2) as i64
 }
 
 /// What was wrong with an access that the host's memory protection stopped.

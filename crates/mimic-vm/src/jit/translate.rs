@@ -1,7 +1,6 @@
 //! The translator: a walk over a program's ops that emits code through a [`Backend`].
 //!
-//! Instructions are counted a straight run at a time, at its end. What is rare (accesses outside a window, overdrawn budgets, faults)
-//! is put behind the program's code, out of the way of what is not.
+//! What is rare (accesses outside a window, overdrawn budgets, faults) is put behind the program's code, out of the way of what is not.
 
 use super::backend::{Access, Backend, Check, Finished, Src, TooLong};
 use super::ctx::{self, Fact};
@@ -14,7 +13,10 @@ use crate::op::{Code, Kind, Op};
 use crate::program::LoadedProgram;
 use mimic_abi::{AluOp, Insn, Reg, Size, Width};
 
+mod count;
 mod helper;
+
+use count::Count;
 
 /// Not a place that can be entered.
 pub(super) const NO_ENTRY: u32 = u32::MAX;
@@ -28,8 +30,8 @@ pub(super) struct Translation {
     pub(super) entries: Box<[u32]>,
     /// Where functions return to: the offset, and the op that it is.
     pub(super) returns: Box<[(u32, u32)]>,
-    /// For each op, the first of the straight run that it is in.
-    pub(super) leads: Box<[u32]>,
+    /// For each op, how many before it are not counted when control comes there.
+    pub(super) pending: Box<[u32]>,
     /// Functions that the program has the addresses of.
     pub(super) functions: Box<[usize]>,
 }
@@ -44,6 +46,7 @@ pub(super) fn translate<B: Backend>(
     let ops = &program.ops.ops;
     let mut b = backend;
     b.uses(flow.used, flow.memory);
+    let count = Count::new(ops, &flow);
     let labels = flow.targets.iter().map(|target| target.then(|| b.label())).collect();
     let translator = Translator {
         program,
@@ -53,13 +56,13 @@ pub(super) fn translate<B: Backend>(
         bases,
         flow,
         cold: Vec::new(),
-        lead: 0,
         exact: 0,
         values: Values::new(),
         starts: Vec::with_capacity(ops.len()),
         entries: vec![NO_ENTRY; ops.len()],
         returns: Vec::new(),
-        leads: Vec::with_capacity(ops.len()),
+        pending: Vec::with_capacity(ops.len()),
+        count,
     };
     translator.run()
 }
@@ -87,15 +90,14 @@ struct Translator<'a, B> {
     bases: Option<Box<[Fact]>>,
     flow: Flow,
     cold: Vec<Cold>,
-    /// The first op of the straight run.
-    lead: usize,
+    count: Count,
     /// Registers whose upper half is known to be zero.
     exact: RegSet,
     values: Values,
     starts: Vec<u32>,
     entries: Vec<u32>,
     returns: Vec<(u32, u32)>,
-    leads: Vec<u32>,
+    pending: Vec<u32>,
 }
 
 impl<B: Backend> Translator<'_, B> {
@@ -105,14 +107,19 @@ impl<B: Backend> Translator<'_, B> {
         let mut at = 0;
         while at < ops.len() {
             self.begin(at);
+            self.mark();
             let taken = self.fused(at).unwrap_or_else(|| {
                 self.op(at, &ops[at]);
                 1
             });
             ops[at..at + taken].iter().for_each(|op| self.values.step(op));
-            for _ in 1..taken {
-                self.starts.push(self.b.offset());
-                self.leads.push(self.lead as u32);
+            for last in at..at + taken {
+                if last > at {
+                    self.mark();
+                }
+                if next(&ops[last]) == Next::On {
+                    self.count.step();
+                }
             }
             at += taken;
         }
@@ -123,7 +130,7 @@ impl<B: Backend> Translator<'_, B> {
             starts: self.starts.into(),
             entries: self.entries.into(),
             returns: self.returns.into(),
-            leads: self.leads.into(),
+            pending: self.pending.into(),
             functions: self.flow.entries,
         })
     }
@@ -131,13 +138,9 @@ impl<B: Backend> Translator<'_, B> {
     /// What comes before an op's own code.
     fn begin(&mut self, at: usize) {
         let ops = &self.program.ops.ops;
-        if self.flow.leads[at] {
-            if at > 0 && next(&ops[at - 1]) == Next::On {
-                self.b.spend((at - self.lead) as u32);
-            }
-            self.lead = at;
-        }
         if let Some(label) = self.labels[at] {
+            let falls = at > 0 && !matches!(next(&ops[at - 1]), Next::Jump(_) | Next::Leave);
+            self.count_at(at, falls);
             if self.flow.loops[at] {
                 self.b.align_loop();
             }
@@ -149,13 +152,12 @@ impl<B: Backend> Translator<'_, B> {
             self.exact = 0;
             self.entries[at] = self.b.offset();
         }
-        self.starts.push(self.b.offset());
-        self.leads.push(self.lead as u32);
     }
 
-    /// Ops up to and with this one that were not counted yet.
-    fn run_len(&self, at: usize) -> u32 {
-        (at + 1 - self.lead) as u32
+    /// An op's code begins, or has begun with that of the ops before.
+    fn mark(&mut self) {
+        self.starts.push(self.b.offset());
+        self.pending.push(self.count.pending());
     }
 
     fn leave(&mut self, op: usize, reason: Reason) -> Label {
@@ -247,7 +249,7 @@ impl<B: Backend> Translator<'_, B> {
             Code::CallSubprog => self.call(at, op),
             Code::Exit => {
                 let overdrawn = self.leave(at, Reason::Budget);
-                self.b.spend_or(self.run_len(at), overdrawn);
+                self.count_all(overdrawn);
                 self.b.ret();
             }
             Code::CallX | Code::WriteR10 | Code::End => self.b.leave(Reason::Op, at as u32),
@@ -368,9 +370,8 @@ impl<B: Backend> Translator<'_, B> {
     fn branch(&mut self, at: usize, op: &Op) {
         let target = op.off as u32 as usize;
         let to = self.labels[target].expect("the target of a jump is one");
-        let run = self.run_len(at);
         if target > at {
-            self.b.spend(run);
+            self.count_jump(at, target);
             if target == at + 1 && op.code != Code::MayGoto {
                 return;
             }
@@ -378,11 +379,11 @@ impl<B: Backend> Translator<'_, B> {
         }
         if op.code == Code::Goto {
             let here = self.leave(at, Reason::Budget);
-            self.b.spend_or(run, here);
+            self.count_all(here);
             return self.b.jump(to);
         }
         let (here, back) = (self.b.label(), self.b.label());
-        self.b.spend_or(run, here);
+        self.count_all(here);
         self.jump(op, to);
         self.b.bind(back);
         self.cold.push(Cold::Overdrawn { here, op: at, back });
@@ -406,7 +407,7 @@ impl<B: Backend> Translator<'_, B> {
         let to = self.labels[op.off as u32 as usize].expect("the target of a call is one");
         let (none, overdrawn) = (self.leave(at, Reason::CallDepth), self.leave(at, Reason::Budget));
         self.b.need_frame(none);
-        self.b.spend_or(self.run_len(at), overdrawn);
+        self.count_all(overdrawn);
         let back = self.b.call(to, self.flow.may_goto);
         self.returns.push((back, at as u32 + 1));
     }

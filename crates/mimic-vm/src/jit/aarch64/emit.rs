@@ -382,7 +382,7 @@ impl Backend for AArch64 {
         self.store_field(left, SCRATCH);
     }
 
-    fn spend(&mut self, insns: u32) {
+    fn spend(&mut self, insns: i32) {
         self.asm.add_imm(true, BUDGET, BUDGET, -i64::from(insns), SCRATCH);
     }
 

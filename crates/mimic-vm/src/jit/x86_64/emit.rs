@@ -465,12 +465,12 @@ impl Backend for X86_64 {
         self.asm.arith_imm(false, Arith::Sub, left, 1);
     }
 
-    fn spend(&mut self, insns: u32) {
-        self.asm.arith_imm(true, Arith::Sub, BUDGET, insns as i32);
+    fn spend(&mut self, insns: i32) {
+        self.asm.arith_imm(true, Arith::Sub, BUDGET, insns);
     }
 
     fn spend_or(&mut self, insns: u32, overdrawn: Label) {
-        self.spend(insns);
+        self.spend(insns as i32);
         self.asm.jcc(Cc::L, overdrawn);
     }
 
