@@ -48,8 +48,8 @@ const COMMANDS: &[Command] = &[
     ("fuzz-smoke", "[SECONDS] [TARGET…]", "run each fuzz target for a while (a minute)", fuzz_smoke::run),
     (
         "kernel-diff",
-        "[--count N] [--seed S]",
-        "run random programs in the kernel and in mimic, and compare",
+        "[--count N] [--seed S] [--every K] [--no-kernel]",
+        "run random programs on all engines and in the kernel, and compare",
         kernel_diff::run,
     ),
     (
