@@ -6,6 +6,8 @@ pub mod calls;
 pub mod canary;
 pub mod conformance;
 pub mod engines;
+#[cfg(unix)]
+pub mod hostile;
 #[cfg(target_os = "linux")]
 pub mod kernel;
 pub mod oracle;

@@ -9,6 +9,7 @@ mod conformance_plugin;
 mod fixtures;
 mod fuzz_smoke;
 mod host;
+mod jit_canary;
 mod kernel_calls;
 mod kernel_diff;
 mod kernel_objects;
@@ -63,6 +64,12 @@ const COMMANDS: &[Command] = &[
         "[--all] [--own-types] [--known FILE] [--scenarios N] [--seed S] FILE-OR-FOLDER…",
         "run all programs of objects in the kernel and in mimic, and compare",
         kernel_objects::run,
+    ),
+    (
+        "jit-canary",
+        "[--accesses N] [--seed S]",
+        "run unverified code as machine code, and see that it changes nothing outside",
+        jit_canary::run,
     ),
     ("models", "", "run the lock-free parts of maps through all interleavings of a few threads", models::run),
     ("portability", "[TRIPLE…]", "test and build the library for other machines", portability::run),
