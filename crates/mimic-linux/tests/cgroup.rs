@@ -370,7 +370,7 @@ fn options_are_set_and_read() {
     });
     for (level, name, value, expected) in [
         (1, 7, 1000, 4608),
-        (1, 7, 1 << 30, 425_984),
+        (1, 7, 1 << 30, 8 << 20),
         (1, 9, 5, 1),
         (1, 36, 7, 7),
         (1, 12, 6, 6),
@@ -379,6 +379,8 @@ fn options_are_set_and_read() {
         (6, 4, 31, 31),
         (6, 1, 1, 1),
         (6, 2, 1314, 1314),
+        (6, 44, 1000, 1000),
+        (6, 1004, 100_000, 100_000),
     ] {
         assert_eq!(option(49, level, name, value, 4).0, 0, "{level} {name}");
         assert_eq!(option(57, level, name, 0, 4), (0, expected), "{level} {name}");

@@ -115,7 +115,7 @@ fn getsockopt(
 
 fn surroundings(linux: &Linux) -> Surroundings<'_> {
     let world: &World = linux.world();
-    const BUFFER_MAX: i32 = 212_992;
+    const BUFFER_MAX: i32 = 4 << 20;
     let sysctl = |name: &str| world.sysctls.get(name);
     let buffer = |name: &str| sysctl(name).and_then(|text| text.parse().ok()).unwrap_or(BUFFER_MAX);
     let congestion = sysctl("net/ipv4/tcp_available_congestion_control").map_or("reno cubic", String::as_str);
@@ -123,6 +123,7 @@ fn surroundings(linux: &Linux) -> Surroundings<'_> {
         devices: &world.net.devices,
         wmem_max: buffer("net/core/wmem_max"),
         rmem_max: buffer("net/core/rmem_max"),
+        hz: world.clock.hz,
         congestion: congestion.split_whitespace().map(str::to_owned).chain(linux.bpf_congestion()).collect(),
     }
 }

@@ -149,8 +149,7 @@ mod tests {
     const TYPE: AttachType = AttachType::CgroupInet4Connect;
     const MULTI: u32 = BPF_F_ALLOW_MULTI;
 
-    /// The order that the kernel's comment in `cgroup_bpf_attach` tells: a group's own first, then those above; preordered ones before
-    /// them, from the root down.
+    /// As Linux 6.18 answers the same calls (`BPF_PROG_ATTACH`, `BPF_PROG_QUERY` with `BPF_F_QUERY_EFFECTIVE`).
     #[test]
     fn programs_run_from_the_group_up_and_preordered_ones_from_the_root_down() {
         let mut programs = CgroupPrograms::default();
@@ -173,6 +172,12 @@ mod tests {
         assert_eq!(programs.attach(&[1], TYPE, "x", MULTI | BPF_F_REPLACE, Some(&"y")), Err(Errno::ENOENT));
         assert_eq!(programs.attach(&[1], TYPE, "x", MULTI | BPF_F_REPLACE, Some(&"root")), Ok(()));
         assert_eq!(programs.effective(&[1], TYPE), ["root first", "root second", "x"]);
+        let replaced = programs.attach(&[1], TYPE, "y", MULTI | BPF_F_REPLACE, Some(&"root first"));
+        assert_eq!(replaced, Ok(()), "what comes is not preordered, and stays in its place");
+        assert_eq!(programs.effective(&[1], TYPE), ["root second", "x", "y"]);
+        assert_eq!(programs.attach(&[1], TYPE, "y", MULTI | BPF_F_REPLACE, Some(&"y")), Ok(()));
+        assert_eq!(programs.attach(&[1], TYPE, "z", BPF_F_REPLACE, Some(&"y")), Err(Errno::EINVAL));
+        assert_eq!(programs.attach(&[1], TYPE, "z", MULTI | BPF_F_REPLACE, None), Err(Errno::EINVAL));
     }
 
     #[test]
@@ -186,6 +191,9 @@ mod tests {
         assert_eq!(programs.attach(&[1, 2], TYPE, "b", BPF_F_ALLOW_OVERRIDE, None), Ok(()));
         assert_eq!(programs.effective(&[1, 2], TYPE), ["b"]);
         assert_eq!(programs.effective(&[1, 3], TYPE), ["a"]);
+        assert_eq!(programs.attach(&[1, 2, 4], TYPE, "c", MULTI, None), Ok(()));
+        assert_eq!(programs.effective(&[1, 2, 4], TYPE), ["c"]);
+        assert_eq!(programs.attach(&[1, 2, 4], TYPE, "d", 0, None), Err(Errno::EPERM));
         let both = BPF_F_ALLOW_OVERRIDE | MULTI;
         assert_eq!(programs.attach(&[1], TYPE, "a", both, None), Err(Errno::EINVAL));
         assert_eq!(programs.attach(&[1], TYPE, "a", 1 << 20, None), Err(Errno::EINVAL));
