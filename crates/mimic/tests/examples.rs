@@ -53,7 +53,7 @@ fn override_helper_answers_instead() {
 
 #[test]
 fn kfunc_is_a_function_of_ones_own() {
-    let text = run("kfunc", &["examples/kfunc.bpf.o"]);
+    let text = run("kfunc", &["crates/mimic/tests/data/kfunc.bpf.o"]);
     assert_eq!(text, "the program returned 2\nit said score: 2\n");
 }
 
