@@ -15,6 +15,8 @@ pub struct ArenaSpace {
     pub user_start: u64,
 }
 
+/// Bytes before and behind an arena's pages where nothing else lies: as far as an instruction's offset reaches from a pointer into it.
+pub const ARENA_GUARD_LEN: u32 = 32 << 10;
 /// Addresses beyond an arena: outside of the cage, with the lower half of the user address.
 const BEYOND: u64 = 0xffff_a000_0000_0000;
 /// Small addresses are those of NULL pointers' members.
@@ -42,9 +44,11 @@ impl ArenaSpace {
         self.user_start & !u64::from(u32::MAX) | u64::from(low)
     }
 
-    /// Whether a program's address is the arena's, whether there is a page or not.
+    /// Whether a program's address is the arena's, or close to it, whether there is a page or not.
     pub fn holds(&self, guest: u64) -> bool {
-        guest.wrapping_sub(self.base) < self.len || guest & !u64::from(u32::MAX) == BEYOND || guest < NULL_LEN
+        let guard = u64::from(ARENA_GUARD_LEN);
+        let off = guest.wrapping_sub(self.base.wrapping_sub(guard));
+        off < self.len + 2 * guard || guest & !u64::from(u32::MAX) == BEYOND || guest < NULL_LEN
     }
 }
 
@@ -67,7 +71,9 @@ mod tests {
             let beyond = user_start & !0xffff_ffff | u64::from((user_start as u32).wrapping_add(1 << 20));
             assert_eq!(space.to_user(space.to_guest(beyond)), beyond);
             assert!(space.holds(space.to_guest(beyond)));
-            assert!(!space.holds(0x40_0000 + (1 << 20)) && !space.holds(0x3f_ffff));
+            let guard = u64::from(ARENA_GUARD_LEN);
+            assert!(space.holds(0x40_0000 + (1 << 20) + guard - 1) && space.holds(0x40_0000 - guard));
+            assert!(!space.holds(0x40_0000 + (1 << 20) + guard) && !space.holds(0x40_0000 - guard - 1));
         }
     }
 }

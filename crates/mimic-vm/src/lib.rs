@@ -31,7 +31,7 @@ pub mod sched;
 mod threaded;
 mod vm;
 
-pub use arena::ArenaSpace;
+pub use arena::{ARENA_GUARD_LEN, ArenaSpace};
 pub use call::{Call, Callback, CallbackRequest, HelperResult, Next, Trap};
 pub use context::{Context, ContextError, RawContext, Setup};
 pub use emulator::{Emulator, Helper, HelperClosure, HelperFn, HelperImpl, Known};

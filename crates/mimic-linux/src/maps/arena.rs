@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use mimic_abi::Errno;
 use mimic_object::MapSpec;
 use mimic_vm::memory::{Access, Bounds, Layout, PAGE_LEN, Part};
-use mimic_vm::{ArenaSpace, Hygiene, Map, MapError, Region};
+use mimic_vm::{ARENA_GUARD_LEN, ArenaSpace, Hygiene, Map, MapError, Region};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most pages that an arena really has; larger ones, which Linux allows, answer as if the rest were used up.
@@ -54,10 +54,12 @@ impl Arena {
         loop {
             let pages = Arc::new(Pages::new(count));
             let len = u64::from(count) * u64::from(PAGE_LEN);
-            match maker.region("page", len, Layout::Custom(pages.clone())) {
+            let guards = 2 * u64::from(ARENA_GUARD_LEN);
+            match maker.region("page", len + guards, Layout::Custom(pages.clone())) {
                 Ok(region) => {
-                    let start = if spec.map_extra == 0 { USER_HIGH | region.base() } else { spec.map_extra };
-                    let space = ArenaSpace { base: region.base(), len, user_start: start };
+                    let base = region.base() + u64::from(ARENA_GUARD_LEN);
+                    let start = if spec.map_extra == 0 { USER_HIGH | base } else { spec.map_extra };
+                    let space = ArenaSpace { base, len, user_start: start };
                     let (spec, frozen) = (spec.clone(), AtomicBool::new(false));
                     return Ok(Arc::new(Arena { spec, region, space, pages, frozen }));
                 }
@@ -91,7 +93,7 @@ impl Arena {
         }
         for page in page..page + count {
             if inner.is_present(page) {
-                self.region.fill(page * PAGE_LEN, PAGE_LEN, 0);
+                self.region.fill(ARENA_GUARD_LEN + page * PAGE_LEN, PAGE_LEN, 0);
             }
         }
         inner.mark(page, count, false);
@@ -114,14 +116,14 @@ impl Arena {
     /// the arena, or on a page that is kept from being had.
     pub fn read_user(&self, at: u64, to: &mut [u8]) -> Result<(), Errno> {
         let off = self.touch(at, to.len())?;
-        self.region.read(off, to);
+        self.region.read(ARENA_GUARD_LEN + off, to);
         Ok(())
     }
 
     /// Users: writes bytes at a user address; see [`Arena::read_user`].
     pub fn write_user(&self, at: u64, from: &[u8]) -> Result<(), Errno> {
         let off = self.touch(at, from.len())?;
-        self.region.write(off, from);
+        self.region.write(ARENA_GUARD_LEN + off, from);
         Ok(())
     }
 
@@ -207,7 +209,7 @@ impl Bounds for Pages {
         /// How far they are looked for on each side.
         const NEAR: u32 = 1 << 10;
         let inner = self.lock();
-        let page = off / PAGE_LEN;
+        let page = off.checked_sub(ARENA_GUARD_LEN)? / PAGE_LEN;
         if !inner.is_present(page) {
             return None;
         }
@@ -215,7 +217,7 @@ impl Bounds for Pages {
         let last = (page..page + NEAR).take_while(|page| inner.is_present(*page)).last();
         let (first, last) = (first.unwrap_or(page), last.unwrap_or(page));
         let len = (last - first + 1) * PAGE_LEN;
-        Some(Part { off: first * PAGE_LEN, len, access: Access::ReadWrite })
+        Some(Part { off: ARENA_GUARD_LEN + first * PAGE_LEN, len, access: Access::ReadWrite })
     }
 }
 
