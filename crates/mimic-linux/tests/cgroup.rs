@@ -398,3 +398,33 @@ fn options_are_set_and_read() {
     assert_eq!(option(57, 6, 13, -1, 8), (0, u64::from_le_bytes(*b"cubic\0\0\0")));
     assert_eq!(option(57, 1, 99, -1, 8), (-22, 0), "what is not there reads as zeros");
 }
+
+/// Compiled code has the same rights, and leaves the same behind.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn compiled_programs_see_the_same_contexts() {
+    use mimic_vm::{Checks, Engine};
+    let addr6: SocketAddr = "[face:b00c::1]:6060".parse().expect("an address");
+    let texts = [
+        "r2 = *(u64 *)(r1 + 8); r3 = *(u64 *)(r1 + 16); *(u64 *)(r1 + 8) = r3; *(u64 *)(r1 + 16) = r2; r0 = 1; exit",
+        "r2 = *(u32 *)(r1 + 12); *(u32 *)(r1 + 20) = r2; w2 = 0x12345678; *(u32 *)(r1 + 24) = w2; r0 = 1; exit",
+        "r0 = *(u16 *)(r1 + 22); r2 = *(u64 *)(r1 + 64); r3 = *(u32 *)(r2 + 12); r0 += r3; exit",
+        "*(u16 *)(r1 + 22) = 1; r0 = 1; exit",
+        "r0 = *(u32 *)(r1 + 4); exit",
+        "r0 = *(u64 *)(r1 + 12); exit",
+        "r6 = r1; r1 = -61; call 187; r2 = r6; r2 += 4; *(u32 *)(r2 + 4) = 7; r0 = 0; exit",
+    ];
+    let run = |engine, checks, text: &str| {
+        let mut process = Kernel::new(World::default()).process(CONNECT6.0, CONNECT6.1, text);
+        process.set_engine(engine, checks);
+        let mut context = SockAddrContext::tcp(addr6);
+        let r0 = process.run(&mut context).map(|outcome| outcome.r0).map_err(|error| error.to_string());
+        (r0, context.addr, context.retval)
+    };
+    for text in texts {
+        let expected = run(Engine::Interp, Checks::Precise, text);
+        for checks in [Checks::Precise, Checks::Cage] {
+            assert_eq!(run(Engine::Jit, checks, text), expected, "{text} ({checks:?})");
+        }
+    }
+}
