@@ -72,6 +72,7 @@ errnos! {
     EIDRM 43
     ENODATA 61
     ETIME 62
+    ENONET 64
     ENOLINK 67
     EPROTO 71
     EBADMSG 74

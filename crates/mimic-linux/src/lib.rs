@@ -171,6 +171,12 @@ impl Linux {
         known.iter().filter(|(ops, _)| ops == "tcp_congestion_ops").map(|(_, name)| name.clone()).collect()
     }
 
+    /// The connections that netfilter tracks, as they are now.
+    pub fn connections(&self) -> Vec<Connection> {
+        let tracked = self.tables.connections.all().into_iter().filter(|tracked| tracked.inserted);
+        tracked.map(|tracked| tracked.connection.clone()).collect()
+    }
+
     /// The objects that programs own.
     pub(crate) fn heap(&self) -> &Arc<Heap> {
         &self.heap

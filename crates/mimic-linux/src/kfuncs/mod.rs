@@ -4,6 +4,7 @@
 
 mod arena;
 mod bits;
+mod conntrack;
 mod cpumask;
 mod crypto;
 mod dynptr;
@@ -29,6 +30,7 @@ use mimic_vm::{Helper, HelperResult, Trap};
 const FAMILIES: &[&[Helper]] = &[
     arena::ROWS,
     bits::ROWS,
+    conntrack::ROWS,
     cpumask::ROWS,
     crypto::ROWS,
     dynptr::ROWS,

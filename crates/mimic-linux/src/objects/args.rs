@@ -5,7 +5,7 @@ use super::registry::Maker;
 use super::{ObjectError, ObjectKey, View};
 use crate::Linux;
 use crate::cipher::Cipher;
-use crate::world::{Cgroup, File, Inode, Socket, Task};
+use crate::world::{Cgroup, File, Inode, Socket, Task, Tracked};
 use core::sync::atomic::Ordering;
 use mimic_vm::{Call, HelperResult, Memory, Region, Trap};
 use std::sync::Arc;
@@ -218,6 +218,19 @@ impl Linux {
         for key in [ObjectKey::Task(pid), ObjectKey::Cred(pid), ObjectKey::NsProxy(pid)] {
             self.objects.refresh(&maker, key);
         }
+    }
+
+    /// Changes a tracked connection, and what programs see of it.
+    pub(crate) fn change_connection<R>(&self, id: u64, change: impl FnOnce(&mut Tracked) -> R) -> Option<R> {
+        let result = self.tables.connections.change(id, change)?;
+        self.objects.refresh(&self.maker(), ObjectKey::Connection(id));
+        Some(result)
+    }
+
+    /// Takes a connection out of the world.
+    pub(crate) fn forget_connection(&self, id: u64) {
+        self.tables.connections.remove(id);
+        self.gone(ObjectKey::Connection(id));
     }
 
     fn gone(&self, key: ObjectKey) {

@@ -12,6 +12,7 @@
 mod args;
 mod bpf;
 mod cgroup;
+mod conntrack;
 mod device;
 mod fields;
 mod file;
@@ -63,6 +64,8 @@ pub enum ObjectKey {
     Socket(u64),
     /// What descriptors of a socket lead to (`struct socket`), by its cookie.
     SocketFile(u64),
+    /// A connection that netfilter tracks, by a number of its own.
+    Connection(u64),
     /// A network device, by index.
     Device(u32),
     /// An open file, by id.
@@ -150,6 +153,7 @@ impl ObjectKey {
                 tables.sockets.get(cookie).map_or("sock", |socket| socket::type_name(&socket))
             }
             ObjectKey::SocketFile(_) => "socket",
+            ObjectKey::Connection(_) => "nf_conn",
             ObjectKey::Device(_) => "net_device",
             ObjectKey::File(_) => "file",
             ObjectKey::Dentry(_) => "dentry",
@@ -189,6 +193,7 @@ impl ObjectKey {
             ObjectKey::Device(ifindex) => device::fill(to, ifindex),
             ObjectKey::Socket(cookie) => socket::fill(to, cookie),
             ObjectKey::SocketFile(cookie) => socket::fill_file(to, cookie),
+            ObjectKey::Connection(id) => conntrack::fill(to, id),
             ObjectKey::File(id) => file::fill(to, id),
             ObjectKey::Dentry(id) => file::fill_dentry(to, id),
             ObjectKey::Inode(ino) => file::fill_inode(to, ino),

@@ -1,11 +1,11 @@
 //! `Objects`: the registry: which thing an address is, and where a thing's views are.
 
 use super::path::{Paths, struct_len};
-use super::{Fields, OBJECTS_MAX, ObjectError, ObjectKey, View, has_view, socket};
+use super::{Fields, OBJECTS_MAX, ObjectError, ObjectKey, View, conntrack, has_view, socket};
 use crate::progs::layout;
 use crate::world::{Tables, World};
 use mimic_abi::btf::Btf;
-use mimic_vm::memory::{Access, Layout};
+use mimic_vm::memory::{Access, Layout, Part};
 use mimic_vm::{Memory, Region};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -73,6 +73,14 @@ impl Objects {
         let off = addr - base;
         (off < u64::from(entry.len) && entry.region.strong_count() > 0)
             .then_some((entry.key, entry.view, off as u32))
+    }
+
+    /// The address of a member of the kernel structure at `addr`.
+    pub(crate) fn member(&self, btf: Option<&Arc<Btf>>, addr: u64, path: &'static str) -> Option<u64> {
+        let mut registry = self.lock();
+        let name = registry.by_addr.get(&addr)?.type_name;
+        let slot = registry.paths.slot(btf?, name, path)?;
+        Some(addr + u64::from(slot.bit_off / 8))
     }
 
     /// Brings the views of a thing that changed up to date.
@@ -173,7 +181,7 @@ impl Registry {
                 }
                 let len = known.unwrap_or(OPAQUE_LEN).checked_add(key.extra_len(maker.tables));
                 let len = len.filter(|len| *len <= LEN_MAX).ok_or(ObjectError::TooLong(name))?;
-                (name, len, Layout::Bytes(Access::Read))
+                (name, len, self.kernel_layout(maker, key, name, len))
             }
         };
         let memory = self.memory.as_ref().ok_or(ObjectError::Missing(key))?;
@@ -184,6 +192,23 @@ impl Registry {
         self.by_key.insert((key, view), addr);
         self.unfilled.push(addr);
         Ok(addr)
+    }
+
+    /// What programs may do with a kernel structure: read it, but for the one that has a member to write.
+    fn kernel_layout(&mut self, maker: &Maker<'_>, key: ObjectKey, name: &'static str, len: u32) -> Layout {
+        let writable = match (key, maker.btf) {
+            (ObjectKey::Connection(_), Some(btf)) => self.paths.slot(btf, name, conntrack::WRITABLE),
+            _ => None,
+        };
+        let Some(slot) = writable.filter(|slot| slot.bits == 0) else { return Layout::Bytes(Access::Read) };
+        let (off, end) = (slot.bit_off / 8, slot.bit_off / 8 + slot.len);
+        let part = |off: u32, end: u32, access| Part { off, len: end - off, access };
+        let parts = [
+            part(0, off, Access::Read),
+            part(off, end, Access::ReadWrite),
+            part(end, len.max(end), Access::Read),
+        ];
+        Layout::Slab { stride: len, parts: parts.into_iter().filter(|part| part.len > 0).collect() }
     }
 
     /// Fills what was made, and what that points at, until all is there.
@@ -219,6 +244,7 @@ fn exists(maker: &Maker<'_>, key: ObjectKey, view: View) -> bool {
         ObjectKey::PidNs(_) | ObjectKey::Net => true,
         ObjectKey::Socket(cookie) => tables.sockets.get(cookie).is_some_and(|socket| has_view(&socket, view)),
         ObjectKey::SocketFile(cookie) => tables.sockets.has(cookie),
+        ObjectKey::Connection(id) => tables.connections.has(id),
         ObjectKey::Device(ifindex) => maker.world.net.devices.by_index(ifindex).is_some(),
         ObjectKey::File(id) | ObjectKey::Dentry(id) => tables.files.has(id),
         ObjectKey::Inode(ino) => tables.inodes.has(ino),

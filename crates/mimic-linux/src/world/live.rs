@@ -36,6 +36,16 @@ impl<K: Ord + Copy, T: Clone> Live<K, T> {
         self.read().values().find(|row| wanted(row)).cloned()
     }
 
+    /// The first that is wanted, with its id.
+    pub(crate) fn entry(&self, wanted: impl Fn(&T) -> bool) -> Option<(K, Arc<T>)> {
+        self.read().iter().find(|(_, row)| wanted(row)).map(|(key, row)| (*key, row.clone()))
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.read().len()
+    }
+
     /// The one with the highest score; of equal ones the last, by rising id.
     pub(crate) fn best<S: Ord>(&self, score: impl Fn(&T) -> Option<S>) -> Option<Arc<T>> {
         let rows = self.read();

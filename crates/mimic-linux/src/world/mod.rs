@@ -22,9 +22,10 @@ pub use clock::{Clock, ClockMode, ClockSpec};
 pub use device::{Device, Devices};
 pub use file::{File, Inode};
 pub use live::Live;
+pub(crate) use net::Tracked;
 pub use net::{
-    Connection, Neighbour, Net, Ports, RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN, Route, RouteKind,
-    Rule, RuleAction,
+    CONNECTIONS_MAX, Connection, Neighbour, Net, Ports, RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN,
+    Route, RouteKind, Rule, RuleAction,
 };
 pub(crate) use random::Random;
 pub use socket::{Reuse, Socket, Tcp};

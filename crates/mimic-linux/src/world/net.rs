@@ -205,6 +205,38 @@ pub struct Connection {
     pub status: u32,
     /// Its mark.
     pub mark: u32,
-    /// When it is forgotten, in milliseconds from the start.
+    /// When it is forgotten, in milliseconds from the start; 0: it stays.
     pub timeout_ms: u32,
 }
+
+/// A connection as the tables have it.
+#[derive(Clone, Debug)]
+pub(crate) struct Tracked {
+    pub(crate) connection: Connection,
+    /// Lookups find it; a program has made it, but not inserted, if not.
+    pub(crate) inserted: bool,
+    /// When it is forgotten, in milliseconds from the start; before it is inserted, how long it will be kept.
+    pub(crate) expires_ms: Option<u64>,
+}
+
+impl Tracked {
+    /// One that the world states.
+    pub(crate) fn stated(connection: &Connection) -> Tracked {
+        let expires_ms = (connection.timeout_ms != 0).then_some(connection.timeout_ms.into());
+        Tracked { connection: connection.clone(), inserted: true, expires_ms }
+    }
+
+    /// Whether lookups find it, so many milliseconds after the start.
+    pub(crate) fn is_there(&self, now_ms: u64) -> bool {
+        self.inserted && self.expires_ms.is_none_or(|expires_ms| expires_ms > now_ms)
+    }
+
+    /// Sets when it is forgotten.
+    pub(crate) fn expire_at(&mut self, expires_ms: Option<u64>) {
+        self.expires_ms = expires_ms;
+        self.connection.timeout_ms = expires_ms.map_or(0, |at_ms| u32::try_from(at_ms).unwrap_or(u32::MAX));
+    }
+}
+
+/// The most connections that are tracked.
+pub const CONNECTIONS_MAX: usize = 1 << 16;

@@ -1,10 +1,13 @@
 //! `Tables`: the world's things as they are now.
 
 use super::cgroup::ancestry;
-use super::{BpfMapInfo, BpfProgInfo, Cgroup, File, Inode, Live, Socket, Task, World};
+use super::{
+    BpfMapInfo, BpfProgInfo, CONNECTIONS_MAX, Cgroup, File, Inode, Live, Socket, Task, Tracked, World,
+};
 use crate::cipher::Cipher;
 use crate::maps::{Claim, OpsName, Stored};
 use crate::objects::ObjectKey;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -15,6 +18,9 @@ pub(crate) struct Tables {
     pub(crate) current: RwLock<Vec<u32>>,
     pub(crate) cgroups: Live<u64, Cgroup>,
     pub(crate) sockets: Live<u64, Socket>,
+    pub(crate) connections: Live<u64, Tracked>,
+    /// Connections that were ever tracked.
+    tracked: AtomicU64,
     pub(crate) inodes: Live<u64, Inode>,
     pub(crate) files: Live<u32, File>,
     /// The cookies of sockets that contexts brought, and take away again.
@@ -51,6 +57,15 @@ impl Tables {
             current: RwLock::new(current),
             cgroups: Live::new(cgroups.map(|cgroup| (cgroup.id, cgroup))),
             sockets: Live::new(sockets),
+            tracked: AtomicU64::new(world.net.conntrack.len() as u64),
+            connections: Live::new(
+                world
+                    .net
+                    .conntrack
+                    .iter()
+                    .enumerate()
+                    .map(|(at, connection)| (at as u64, Tracked::stated(connection))),
+            ),
             inodes: Live::new(world.inodes.iter().map(|inode| (inode.ino, inode.clone()))),
             files: Live::new(world.files.iter().map(|file| (file.id, file.clone()))),
             brought: Mutex::default(),
@@ -61,6 +76,16 @@ impl Tables {
             claims: Mutex::default(),
             stores: Mutex::default(),
         }
+    }
+
+    /// Adds a connection, and answers the number that it is known by; none if there are too many.
+    pub(crate) fn track(&self, connection: Tracked) -> Option<u64> {
+        if self.connections.len() >= CONNECTIONS_MAX {
+            return None;
+        }
+        let id = self.tracked.fetch_add(1, Ordering::Relaxed);
+        self.connections.set(id, Arc::new(connection));
+        Some(id)
     }
 
     /// The task that a CPU runs. A pid that nobody has stands for the default task.
