@@ -3,6 +3,10 @@
 //! **This crate knows instructions, registers, memory and processes; it does not know Linux, files or terminals.** Unsafe code is in
 //! `memory/` only.
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    allow(dead_code, unused_imports, reason = "much is there for compiled code alone")
+)]
 
 mod arena;
 mod call;

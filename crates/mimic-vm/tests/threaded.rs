@@ -32,7 +32,7 @@ struct End {
 
 fn run(code: &[RawInsn], insns_max: u64, probed: bool) -> End {
     let limits = Limits { insns_max, ..Limits::default() };
-    let vm = Vm::builder(NoHelpers).limits(limits).build().unwrap();
+    let vm = Vm::builder(NoHelpers).byte_order(ByteOrder::NATIVE).limits(limits).build().unwrap();
     let program = Program::from_code("p", code.to_vec(), ByteOrder::NATIVE);
     let program = vm.add(program, &[]).unwrap();
     let mut process = vm.process(&program, 0).unwrap();

@@ -29,6 +29,7 @@ impl Tally {
     }
 
     /// An empty one of the same kind.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn another(&self) -> Tally {
         let (program, rings) = (self.program.clone(), self.rings.clone());
         Tally { program, rings, report: Report::default(), small: [Count::default(); SMALL] }
@@ -107,6 +108,7 @@ impl Tally {
     }
 
     /// Adds those of other threads, in the order of packets.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn merge(&mut self, others: impl IntoIterator<Item = Tally>) {
         let mut stops = std::mem::take(&mut self.report.stops);
         for mut other in others {
