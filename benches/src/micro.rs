@@ -1,14 +1,14 @@
-//! Costs of single things: an instruction of five mixes, a run, loading, packets of the examples, helper calls and map operations.
+//! Costs of single things: an instruction of five mixes, a run, loading, memory, packets of the examples, helper calls and map operations.
 
 use crate::mixes::MIXES;
 use crate::options::Options;
 use crate::program;
 use mimic::abi::asm::assemble;
-use mimic::abi::{ByteOrder, RawInsn};
+use mimic::abi::{ByteOrder, HelperSpec, RawInsn};
 use mimic::linux::Linux;
 use mimic::object::{Object, Program};
 use mimic::pcap::{Frame, PacketSource, PcapReader};
-use mimic::vm::{Checks, Engine, NoProbe, Process, RawContext, Vm, VmBuilder};
+use mimic::vm::{Checks, Emulator, Engine, Helper, NoProbe, Process, RawContext, Vm, VmBuilder};
 use mimic::{AnyPacket, LoadExt, Loaded};
 use std::hint::black_box;
 use std::path::Path;
@@ -42,7 +42,7 @@ const CAPTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/traffic.
 /// All figures.
 pub(crate) fn all(options: &Options) -> Result<Vec<Figure>, String> {
     let mut figures = Vec::new();
-    for part in [mixes, runs, calls, packets, loads] {
+    for part in [mixes, runs, own_helper, calls, packets, loads, memory] {
         options.progress("single costs");
         figures.extend(part(options)?);
     }
@@ -144,6 +144,70 @@ fn runs(options: &Options) -> Result<Vec<Figure>, String> {
     Ok(figures(in_turns(tasks, options), "ns", 1.0))
 }
 
+/// An emulator with one helper, which does nothing: what the call costs.
+struct Idle;
+
+const IDLE: Helper = Helper::new(HelperSpec::new(1, "idle"), |_, a, _, _, _, _| Ok(a));
+
+impl Emulator for Idle {
+    fn helper(&self, id: u32) -> Option<&Helper> {
+        (id == 1).then_some(&IDLE)
+    }
+}
+
+/// Nanoseconds a call of a helper that does nothing, the loop around it included.
+fn own_helper(options: &Options) -> Result<Vec<Figure>, String> {
+    let code = code(&format!("r6 = {TIMES}; r1 = r6; call 1; r6 -= 1; if r6 != 0 goto -4; exit"));
+    let mut tasks = Vec::new();
+    for engine in ENGINES {
+        let (engine_of, checks) = if engine == "mimic-jit" {
+            (Engine::Jit, Checks::Cage)
+        } else {
+            (Engine::Interp, Checks::Precise)
+        };
+        let vm = Vm::builder(Idle).engine(engine_of).checks(checks).build().map_err(text)?;
+        let program =
+            vm.add(Program::from_code("idle", code.clone(), ByteOrder::Little), &[]).map_err(text)?;
+        let mut process = vm.process(&program, 0).map_err(text)?;
+        let mut context = RawContext::default();
+        let run = move || {
+            black_box(process.run(&mut context).expect("it runs").r0);
+        };
+        tasks.push(Task { name: format!("idle helper: {engine}"), units: TIMES, run: Box::new(run) });
+    }
+    Ok(figures(in_turns(tasks, options), "ns", 1.0))
+}
+
+/// KiB that the process grows by when a small program is loaded, compiled and run in a VM of its own: the second one, so that what is made once
+/// for all is not counted.
+fn memory(options: &Options) -> Result<Vec<Figure>, String> {
+    const NAME: &str = "resident memory of parse: mimic-jit";
+    if !options.wants(NAME) || !options.wants_engine(NAME) {
+        return Ok(Vec::new());
+    }
+    let programs = program::all();
+    let parse = programs.iter().find(|program| program.name == "parse").ok_or("no such program")?;
+    let make = || {
+        let vm = builder("mimic-jit").build().map_err(text)?;
+        let (_, _, linked) = crate::engine::link(parse.object)?;
+        let loaded = vm.add(linked, &[]).map_err(text)?;
+        let mut process = vm.process(&loaded, 0).map_err(text)?;
+        process.run(&mut RawContext::with_len(parse.memory[..1500].to_vec())).map_err(text)?;
+        Ok::<Process, String>(process)
+    };
+    let _first = make()?;
+    let before = resident()?;
+    let _second = make()?;
+    Ok(vec![Figure { name: NAME.into(), value: resident()? - before, unit: "KiB" }])
+}
+
+/// KiB of this process that are in memory.
+fn resident() -> Result<f64, String> {
+    let status = std::fs::read_to_string("/proc/self/status").map_err(text)?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    line.trim().trim_end_matches("kB").trim().parse().map_err(text)
+}
+
 /// Nanoseconds a helper call or map operation.
 fn calls(options: &Options) -> Result<Vec<Figure>, String> {
     let object = Object::parse(CALLS).map_err(text)?;
@@ -207,11 +271,14 @@ fn packets(options: &Options) -> Result<Vec<Figure>, String> {
     Ok(all)
 }
 
-/// Microseconds from an object's bytes to a process, and to the end of its first run.
+/// Microseconds from an object's bytes to a process, and to the end of its first run; and nanoseconds that machine code takes for an instruction
+/// more than the interpreter's ops.
 fn loads(options: &Options) -> Result<Vec<Figure>, String> {
     let programs = program::all();
-    let mut tasks = Vec::new();
+    let (mut tasks, mut insns) = (Vec::new(), Vec::new());
     for program in programs.iter().filter(|program| matches!(program.name, "parse" | "large")) {
+        let (_, _, linked) = crate::engine::link(program.object)?;
+        insns.push((program.name, linked.code.len() as f64));
         for engine in ENGINES {
             let vm = builder(engine).build().map_err(text)?;
             let run = move || {
@@ -226,5 +293,18 @@ fn loads(options: &Options) -> Result<Vec<Figure>, String> {
             tasks.push(Task { name, units: 1.0, run: Box::new(run) });
         }
     }
-    Ok(figures(in_turns(tasks, options), "µs", 1000.0))
+    let times = in_turns(tasks, options);
+    let took = |name: &str, engine: &str| {
+        let row = format!("load and first run of {name}: {engine}");
+        times.iter().find(|(known, _)| *known == row).map(|(_, ns)| *ns)
+    };
+    let compiled: Vec<Figure> = insns
+        .into_iter()
+        .filter_map(|(name, insns)| {
+            let [interp, jit] = ENGINES.map(|engine| took(name, engine));
+            let value = (jit? - interp?) / insns;
+            Some(Figure { name: format!("compile {name}, an instruction: mimic-jit"), value, unit: "ns" })
+        })
+        .collect();
+    Ok(figures(times, "µs", 1000.0).into_iter().chain(compiled).collect())
 }
