@@ -247,7 +247,7 @@ impl Emulator for Linux {
     }
 
     fn map_view(&self, map: &dyn Map, id: u32) -> Vec<u8> {
-        self.btf().map(|btf| maps::view::view(btf, map.spec(), id)).unwrap_or_default()
+        maps::view::view(self.btf().map(|btf| &**btf), map.spec(), id)
     }
 
     fn prepare_map(&self, spec: &mut MapSpec, env: &MapEnv) {

@@ -1,10 +1,12 @@
 //! Runs programs of an object in the kernel and records what came of it.
 
+use std::os::fd::AsRawFd;
+
 use mimic_abi::Errno;
 use mimic_object::{Contents, FieldKind, Init, MapOrigin, MapSpec, Program};
 
 use super::{Kernel, LoadedMap, LoadedObject, MapKind, Parts, Prog, TestRunAttr, possible_cpus};
-use crate::oracle::{Input, MapRecord, ObjectRecord, ProgramRecord, RunRecord, Scenario};
+use crate::oracle::{Input, MapRecord, ObjectRecord, Preset, ProgramRecord, RunRecord, Scenario};
 
 impl Kernel {
     /// For each program: loads the object's maps, it and the programs that maps begin with, runs it on all inputs of its type,
@@ -32,19 +34,34 @@ impl Kernel {
     ) -> Result<ProgramRecord, String> {
         self.settle();
         let in_slot = |name: &str| parts.maps.iter().any(|map| has_program(map, name));
-        let needed =
-            parts.programs.iter().copied().filter(|other| other.name == program.name || in_slot(&other.name));
+        let is_needed = |name: &str| name == program.name || in_slot(name) || scenario.has_program(name);
+        let needed = parts.programs.iter().copied().filter(|other| is_needed(&other.name));
         let needed: Vec<&Program> = needed.collect();
         let at = needed.iter().position(|other| other.name == program.name).ok_or("no such program")?;
         let object = self.load(&Parts { programs: &needed, ..*parts })?;
         for (map, key, value) in &scenario.entries {
             let map = &object.maps[*map].map;
-            let mut value = value.clone();
-            if map.kind().is_percpu() {
-                value.resize(value.len().next_multiple_of(8), 0);
-                value = value.repeat(possible_cpus());
-            }
-            let _refused = map.update(key, &value, 0);
+            let _refused = match value {
+                Preset::Bytes(bytes) => {
+                    let mut bytes = bytes.clone();
+                    if map.kind().is_percpu() {
+                        bytes.resize(bytes.len().next_multiple_of(8), 0);
+                        bytes = bytes.repeat(possible_cpus());
+                    }
+                    map.update(key, &bytes, 0)
+                }
+                Preset::Program(name) => {
+                    let at = needed.iter().position(|other| other.name == *name);
+                    match at.and_then(|at| object.progs[at].as_ref().ok()) {
+                        Some(prog) => map.update_fd(key, prog.as_raw_fd()),
+                        None => Err(Errno::ENOENT),
+                    }
+                }
+                Preset::Map(name) => match object.maps.iter().find(|inner| inner.spec.name == *name) {
+                    Some(inner) => map.update_fd(key, inner.map.as_raw_fd()),
+                    None => Err(Errno::ENOENT),
+                },
+            };
         }
         record_program(&object, program, at, &scenario.inputs)
     }

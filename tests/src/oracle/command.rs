@@ -10,7 +10,7 @@ use mimic_object::{MapOrigin, MapSpec};
 use serde_json::Value;
 
 use super::mimic::record_map;
-use super::{Input, ProgramRecord, RunRecord, Scenario};
+use super::{Input, Preset, ProgramRecord, RunRecord, Scenario};
 
 /// The command, and what it is told beside program and input.
 #[derive(Clone, Debug)]
@@ -75,7 +75,11 @@ impl TestRunCommand {
             }
         }
         for (map, key, value) in &scenario.entries {
-            command.args(["--set", &format!("{}={}:{}", maps[*map].name, hex(key), hex(value))]);
+            let value = match value {
+                Preset::Bytes(bytes) => hex(bytes),
+                Preset::Program(name) | Preset::Map(name) => format!("fd:{name}"),
+            };
+            command.args(["--set", &format!("{}={}:{value}", maps[*map].name, hex(key))]);
         }
         let output = command.output().map_err(|error| format!("{}: {error}", self.mimic.display()))?;
         let text = String::from_utf8_lossy(&output.stdout);

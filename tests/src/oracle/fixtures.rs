@@ -49,12 +49,14 @@ impl Fixture {
     }
 
     /// As `open`, but leaves out programs that can't be linked.
-    pub fn open_what_links(path: &Path, target: &Target) -> Result<Fixture, String> {
+    pub fn open_what_links(path: &Path, target: Option<&Target>) -> Result<Fixture, String> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let bytes = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
         let object = Object::parse(&bytes).map_err(|errors| format!("{name}: {errors}"))?;
-        let link = |spec| object.link_spec(spec, target).ok();
-        let programs = object.programs.iter().filter_map(link).collect();
-        Ok(Fixture { name, path: path.into(), object, target: target.clone(), programs })
+        let own = || Target { btf: object.btf.clone(), ..Target::default() };
+        let target = target.cloned().unwrap_or_else(own);
+        let programs =
+            object.programs.iter().filter_map(|spec| object.link_spec(spec, &target).ok()).collect();
+        Ok(Fixture { name, path: path.into(), object, target, programs })
     }
 }

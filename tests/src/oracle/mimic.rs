@@ -7,7 +7,7 @@ use mimic_linux::{Linux, World};
 use mimic_object::MapOrigin;
 use mimic_vm::{Checks, Engine, Process, Vm};
 
-use super::{Fixture, Input, MapRecord, ObjectRecord, ProgramRecord, RunRecord, Scenario};
+use super::{Fixture, Input, MapRecord, ObjectRecord, Preset, ProgramRecord, RunRecord, Scenario};
 
 impl Fixture {
     /// For each program: loads the object anew into a VM of `cpus` virtual CPUs, runs the program on all inputs of its type, and
@@ -58,7 +58,10 @@ impl Fixture {
         let mut process = program.process_on(0).map_err(|error| error.to_string())?;
         let maps: Vec<MapHandle<'_>> = loaded.maps().collect();
         for (at, key, value) in &scenario.entries {
-            let _refused = maps[*at].set_bytes(key, value.clone());
+            let _refused = match value {
+                Preset::Bytes(bytes) => maps[*at].set_bytes(key, bytes.clone()),
+                Preset::Program(name) | Preset::Map(name) => maps[*at].preset(key, &name.as_str().into()),
+            };
         }
         record.runs = scenario.inputs.iter().map(|input| run(&mut process, input)).collect();
         let maps = loaded.maps().filter(|map| map.spec().origin != MapOrigin::Rodata);

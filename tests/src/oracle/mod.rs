@@ -15,7 +15,7 @@ pub use inputs::{Input, inputs};
 pub use known::{Known, KnownList};
 pub(crate) use mimic::run as run_in_mimic;
 pub use packets::{Packet, packets};
-pub use scenario::Scenario;
+pub use scenario::{Preset, Scenario};
 
 /// All that came of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

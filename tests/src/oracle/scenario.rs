@@ -4,16 +4,27 @@
 //! the standard packets.
 
 use mimic_abi::{MapType, ProgType};
-use mimic_object::{MapOrigin, MapSpec};
+use mimic_object::{MapOrigin, MapSpec, Program};
 
 use super::{Input, inputs, packets};
 use crate::random::Rng;
+
+/// A value that is put into a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// These bytes; on all CPUs if the map has a value for each.
+    Bytes(Vec<u8>),
+    /// The program of this name.
+    Program(String),
+    /// The map of this name.
+    Map(String),
+}
 
 /// What a program finds, and what it runs on.
 #[derive(Clone, Debug, Default)]
 pub struct Scenario {
     /// Entries that are put in first: which map, key, value. Who refuses one goes on without it.
-    pub entries: Vec<(usize, Vec<u8>, Vec<u8>)>,
+    pub entries: Vec<(usize, Vec<u8>, Preset)>,
     /// The runs.
     pub inputs: Vec<Input>,
 }
@@ -38,17 +49,25 @@ impl Scenario {
             .map(|input| Scenario { entries: self.entries.clone(), inputs: vec![input.clone()] })
     }
 
-    /// A random one.
-    pub fn random(seed: u64, prog_type: u32, maps: &[MapSpec]) -> Scenario {
+    /// Whether a program is put into a map.
+    pub fn has_program(&self, name: &str) -> bool {
+        self.entries.iter().any(|(_, _, value)| matches!(value, Preset::Program(program) if program == name))
+    }
+
+    /// A random one. Program arrays get programs of this type, of these.
+    pub fn random(seed: u64, prog_type: u32, maps: &[MapSpec], programs: &[&Program]) -> Scenario {
         let mut rng = Rng::new(seed);
         let mut entries = Vec::new();
         for (at, map) in maps.iter().enumerate() {
+            for slot in slots(&mut rng, map, maps, prog_type, programs) {
+                entries.push((at, slot.0, slot.1));
+            }
             if !takes_bytes(map) || rng.chance(15) {
                 continue;
             }
             for number in 0..rng.range(1, ENTRIES_MAX.min(map.max_entries.max(1) as usize)) {
                 let key = key(&mut rng, map, number as u32);
-                entries.push((at, key, value(&mut rng, map.value_size as usize)));
+                entries.push((at, key, Preset::Bytes(value(&mut rng, map.value_size as usize))));
             }
         }
         let standard = inputs(prog_type);
@@ -66,6 +85,41 @@ fn takes_bytes(map: &MapSpec) -> bool {
     );
     let declared = matches!(map.origin, MapOrigin::Btf | MapOrigin::Legacy);
     plain && declared && map.fields.is_empty() && map.value_size <= VALUE_LEN_MAX && map.max_entries > 0
+}
+
+/// What is put into the first slots of a program array or of an array of maps, whatever is there: keys and values.
+fn slots(
+    rng: &mut Rng,
+    map: &MapSpec,
+    maps: &[MapSpec],
+    prog_type: u32,
+    programs: &[&Program],
+) -> Vec<(Vec<u8>, Preset)> {
+    const SLOTS_MAX: u32 = 4;
+    let values: Vec<Preset> = match MapType::try_from(map.map_type) {
+        Ok(MapType::ProgArray) => {
+            let fits = |program: &&&Program| program.prog_type.map_or(0, ProgType::id) == prog_type;
+            programs.iter().filter(fits).map(|program| Preset::Program(program.name.clone())).collect()
+        }
+        Ok(MapType::ArrayOfMaps | MapType::HashOfMaps) => {
+            let shape =
+                |map: &MapSpec| (map.map_type, map.key_size, map.value_size, map.max_entries, map.map_flags);
+            let fits =
+                |other: &&MapSpec| map.inner.as_ref().is_some_and(|inner| shape(inner) == shape(other));
+            maps.iter().filter(fits).map(|inner| Preset::Map(inner.name.clone())).collect()
+        }
+        Ok(_) | Err(_) => Vec::new(),
+    };
+    if values.is_empty() || map.key_size != 4 {
+        return Vec::new();
+    }
+    let mut slots = Vec::new();
+    for index in 0..SLOTS_MAX.min(map.max_entries) {
+        if rng.chance(50) {
+            slots.push((index.to_ne_bytes().to_vec(), values[rng.below(values.len())].clone()));
+        }
+    }
+    slots
 }
 
 fn key(rng: &mut Rng, map: &MapSpec, number: u32) -> Vec<u8> {

@@ -92,7 +92,7 @@ impl Comparison {
 
     fn object(&mut self, path: &Path) {
         self.tally.objects += 1;
-        let mut fixture = match Fixture::open_what_links(path, &self.target) {
+        let mut fixture = match Fixture::open_what_links(path, Some(&self.target)) {
             Ok(fixture) => fixture,
             Err(error) => return println!("{error}"),
         };
@@ -102,10 +102,7 @@ impl Comparison {
             program.prog_flags |= notes.prog_flags;
         }
         let ours = match self.options.own_types {
-            true => match Fixture::open_what_links(
-                path,
-                &Target { btf: fixture.object.btf.clone(), ..Target::default() },
-            ) {
+            true => match Fixture::open_what_links(path, None) {
                 Ok(ours) => ours,
                 Err(error) => return println!("{error}"),
             },
@@ -115,27 +112,33 @@ impl Comparison {
         let programs: Vec<&Program> = fixture.programs.iter().collect();
         let parts = Parts { maps: &maps, programs: &programs, btf: fixture.object.btf.as_deref() };
         let before = self.tally.programs;
+        let mut accepted: Vec<(&Program, bool)> = Vec::new();
         for (program, notes) in programs.iter().zip(&notes) {
             if self.options.only.as_ref().is_some_and(|only| *only != program.name) {
                 continue;
             }
-            if can_run(program) {
-                self.program(&parts, &ours, program, notes);
-            } else {
+            if !can_run(program) {
                 self.tally.left_out += 1;
+                continue;
+            }
+            let prog_type = program.prog_type.map_or(0, ProgType::id);
+            let started = Instant::now();
+            if self.scenario(&parts, &ours, program, notes, &Scenario::standard(prog_type)) {
+                accepted.push((program, started.elapsed() < SLOW));
             }
         }
+        self.scenarios(&parts, &ours, &accepted);
         self.tally.objects_run += usize::from(self.tally.programs > before);
     }
 
-    fn program(&mut self, parts: &Parts<'_>, ours: &Fixture, program: &Program, notes: &Annotations) {
-        let prog_type = program.prog_type.map_or(0, |prog_type| prog_type.id());
-        let started = Instant::now();
-        let accepted = self.scenario(parts, ours, program, notes, &Scenario::standard(prog_type));
-        if accepted && started.elapsed() < SLOW {
-            let (count, seed) = self.options.scenarios;
+    /// Compares programs in random scenarios: those that the kernel took, and that are not slow.
+    fn scenarios(&mut self, parts: &Parts<'_>, ours: &Fixture, accepted: &[(&Program, bool)]) {
+        let programs: Vec<&Program> = accepted.iter().map(|(program, _)| *program).collect();
+        let (count, seed) = self.options.scenarios;
+        for program in accepted.iter().filter(|(_, is_fast)| *is_fast).map(|(program, _)| *program) {
+            let prog_type = program.prog_type.map_or(0, ProgType::id);
             for number in 0..count {
-                let scenario = Scenario::random(seed.wrapping_add(number), prog_type, parts.maps);
+                let scenario = Scenario::random(seed.wrapping_add(number), prog_type, parts.maps, &programs);
                 self.scenario(parts, ours, program, &Annotations::default(), &scenario);
             }
         }

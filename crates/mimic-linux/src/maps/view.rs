@@ -1,59 +1,38 @@
 //! What programs read through a pointer to a map: `struct bpf_map` as the kernel's BTF lays it out, filled with what its creator knows.
 
+use crate::objects;
+use crate::world::BpfMapInfo;
 use mimic_abi::ByteOrder;
-use mimic_abi::btf::{Btf, KindCode, TypeId};
+use mimic_abi::btf::{Btf, KindCode};
 use mimic_object::MapSpec;
 
-/// The most bytes that are shown.
+/// The most bytes that are shown, and those that are of a structure whose layout is not known.
 const VIEW_LEN_MAX: u32 = 512;
 
-/// The structure's bytes; none if the kernel's types do not have it. Members that are not told here are zero.
-pub(crate) fn view(btf: &Btf, spec: &MapSpec, id: u32) -> Vec<u8> {
-    let Some(ty) = btf.find("bpf_map", KindCode::Struct) else { return Vec::new() };
-    let len = btf.size_of(ty.id).unwrap_or(0).min(VIEW_LEN_MAX);
-    let mut view = View { btf, ty: ty.id, bytes: vec![0; len as usize] };
-    view.set("map_type", spec.map_type.into());
-    view.set("key_size", spec.key_size.into());
-    view.set("value_size", spec.value_size.into());
-    view.set("max_entries", spec.max_entries.into());
-    view.set("map_extra", spec.map_extra);
-    view.set("map_flags", spec.map_flags.into());
-    view.set("id", id.into());
-    // NUMA_NO_NODE is -1.
-    view.set("numa_node", spec.numa_node.map_or(u64::MAX, u64::from));
-    view.bytes("name", spec.name.as_bytes());
-    view.bytes
-}
-
-struct View<'a> {
-    btf: &'a Btf,
-    ty: TypeId,
-    bytes: Vec<u8>,
-}
-
-impl View<'_> {
-    /// Sets a number of any size; a kernel that lacks the member goes without.
-    fn set(&mut self, name: &str, value: u64) {
-        let (little, big) = (value.to_le_bytes(), value.to_be_bytes());
-        let order = self.btf.byte_order();
-        let Some(place) = self.place(name) else { return };
-        let len = place.len().min(8);
-        place[..len].copy_from_slice(match order {
-            ByteOrder::Little => &little[..len],
-            ByteOrder::Big => &big[8 - len..],
-        });
+/// The structure's bytes. Members that the world does not know are zero: all, where the kernel's types do not have it.
+pub(crate) fn view(btf: Option<&Btf>, spec: &MapSpec, id: u32) -> Vec<u8> {
+    let ty = btf.and_then(|btf| Some((btf, btf.find("bpf_map", KindCode::Struct)?.id)));
+    let Some((btf, ty)) = ty else { return vec![0; VIEW_LEN_MAX as usize] };
+    let mut view = vec![0; btf.size_of(ty).unwrap_or(0).min(VIEW_LEN_MAX) as usize];
+    let mut put = |path: &str, value: &[u8]| {
+        let place = objects::member(btf, "bpf_map", path).filter(|(off, _)| off % 8 == 0);
+        let Some((off, len)) = place.map(|(off, len)| ((off / 8) as usize, len as usize)) else { return };
+        let len = len.min(value.len());
+        if let Some(to) = view.get_mut(off..off + len) {
+            // A number's low bytes are its last ones in big-endian.
+            to.copy_from_slice(match btf.byte_order() {
+                ByteOrder::Big if path != "name" => &value[value.len() - len..],
+                ByteOrder::Big | ByteOrder::Little => &value[..len],
+            });
+        }
+    };
+    let map = BpfMapInfo::of(id, spec);
+    for (member, value) in map.members() {
+        match btf.byte_order() {
+            ByteOrder::Little => put(member, &value.to_le_bytes()),
+            ByteOrder::Big => put(member, &value.to_be_bytes()),
+        }
     }
-
-    /// Sets a string, which ends with a zero.
-    fn bytes(&mut self, name: &str, text: &[u8]) {
-        let Some(place) = self.place(name) else { return };
-        let len = text.len().min(place.len().saturating_sub(1));
-        place[..len].copy_from_slice(&text[..len]);
-    }
-
-    fn place(&mut self, name: &str) -> Option<&mut [u8]> {
-        let member = self.btf.member(self.ty, name)?;
-        let (off, len) = (member.bit_off as usize / 8, self.btf.size_of(member.ty)? as usize);
-        self.bytes.get_mut(off..off.checked_add(len)?)
-    }
+    put("name", objects::kept_name(&map.name));
+    view
 }

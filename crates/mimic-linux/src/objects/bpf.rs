@@ -7,14 +7,9 @@ const NAME_LEN: usize = 16;
 
 pub(super) fn fill_map(to: &mut Fields<'_>, id: u32) {
     let Some(map) = to.tables().bpf_maps.get(id) else { return };
-    to.set("id", map.id.into());
-    to.set("map_type", map.map_type.into());
-    to.set("key_size", map.key_size.into());
-    to.set("value_size", map.value_size.into());
-    to.set("max_entries", map.max_entries.into());
-    to.set("map_flags", map.map_flags.into());
-    to.set("refcnt.counter", 1);
-    to.set("usercnt.counter", 1);
+    for (member, value) in map.members() {
+        to.set(member, value);
+    }
     to.bytes("name", name(&map.name));
 }
 
@@ -34,7 +29,8 @@ pub(super) fn fill_prog_aux(to: &mut Fields<'_>, id: u32) {
     to.point("prog", ObjectKey::BpfProg(id));
 }
 
-fn name(name: &str) -> &[u8] {
+/// A name as the kernel keeps it.
+pub(crate) fn name(name: &str) -> &[u8] {
     let bytes = name.as_bytes();
     &bytes[..bytes.len().min(NAME_LEN - 1)]
 }

@@ -26,8 +26,10 @@ mod task;
 pub(crate) use args::{
     bprm_at, cgroup_at, crypto_at, file_at, file_of_path, give, give_acquired, inode_at, socket_at, task_at,
 };
+pub(crate) use bpf::name as kept_name;
 pub(crate) use fields::Fields;
 pub(crate) use kern_ctx::KernContexts;
+pub(crate) use path::member;
 pub(crate) use refs::{acquire, check_released, release};
 pub(crate) use registry::Objects;
 

@@ -33,6 +33,11 @@ pub(super) fn struct_len(btf: &Btf, name: &str) -> Option<u32> {
     }
 }
 
+/// Where a member begins, in bits, and its bytes.
+pub(crate) fn member(btf: &Btf, name: &str, path: &str) -> Option<(u32, u32)> {
+    find(btf, name, path).map(|slot| (slot.bit_off, slot.len))
+}
+
 pub(super) fn find(btf: &Btf, name: &str, path: &str) -> Option<Slot> {
     let mut ty = btf.find(name, KindCode::Struct)?.id;
     let mut slot = Slot { bit_off: 0, bits: 0, len: 0 };

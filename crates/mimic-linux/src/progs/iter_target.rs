@@ -258,17 +258,7 @@ impl Linux {
     fn know_bpf_objects(&self, vm: &Arc<Vm>) {
         use crate::world::{BpfMapInfo, BpfProgInfo};
         for map in vm.all_maps() {
-            let spec = map.spec();
-            let info = BpfMapInfo {
-                id: map.id,
-                name: spec.name.clone(),
-                map_type: spec.map_type,
-                key_size: spec.key_size,
-                value_size: spec.value_size,
-                max_entries: spec.max_entries,
-                map_flags: spec.map_flags,
-            };
-            self.tables.bpf_maps.set(map.id, Arc::new(info));
+            self.tables.bpf_maps.set(map.id, Arc::new(BpfMapInfo::of(map.id, map.spec())));
         }
         for program in vm.all_programs() {
             let linked = program.linked();
