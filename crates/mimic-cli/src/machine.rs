@@ -82,8 +82,11 @@ pub(crate) fn target(kernel: &Kernel, object: &Object) -> Result<Target, Failure
     Ok(target)
 }
 
-/// Says of which structures programs were given ones without a layout.
-pub(crate) fn warn_of_opaque(loaded: &Loaded) {
+/// Says what of kernel structures read as zero for want of a layout, or of somebody who states it; each once.
+pub(crate) fn warn_of_unstated(loaded: &Loaded) {
+    for field in loaded.unstated_fields() {
+        crate::out::warning(&format!("the world does not state {field}, so it read as zero"));
+    }
     for name in loaded.vm().emulator_as::<Linux>().map(Linux::opaque_structs).unwrap_or_default() {
         crate::out::warning(&format!(
             "the layout of struct {name} is not known, so all in it read as zero; --btf FILE gives a kernel's"

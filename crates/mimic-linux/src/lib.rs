@@ -31,7 +31,7 @@ use mimic_abi::Size;
 use mimic_abi::btf::Btf;
 use mimic_object::{MapSpec, Program};
 use mimic_vm::{Call, Emulator, Helper, HelperResult, Map, MapEnv, MapError, Trap, Vm};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 /// Linux, emulated: give it to `Vm::builder`.
@@ -96,6 +96,12 @@ impl Linux {
     /// The types of the kernel that this stands for, if any were given.
     pub fn btf(&self) -> Option<&Arc<Btf>> {
         self.btf.get()
+    }
+
+    /// The members of kernel structures that the world states, of the structures that programs came to: names of structures, and paths
+    /// in them. All other members read as zero.
+    pub fn stated_members(&self) -> BTreeSet<(&'static str, &'static str)> {
+        self.objects.stated()
     }
 
     /// The kernel's structures that programs came to although nobody said their layout: all in them reads as zero. See

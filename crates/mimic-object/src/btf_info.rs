@@ -3,7 +3,7 @@
 //! Compilers leave the places of variables to relocations and the sizes of sections to the loader; both are filled in here, so that whoever
 //! prints a variable finds it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mimic_abi::btf::ext::{BtfExt, CoreKind, Section as ExtSection};
@@ -116,11 +116,10 @@ impl BtfInfo {
         }
     }
 
-    /// The types whose fields CO-RE records are about, by their local ids.
-    pub(crate) fn core_field_types(&self) -> BTreeSet<u32> {
+    /// The CO-RE records that tell where a field is.
+    pub(crate) fn core_places(&self) -> impl Iterator<Item = &CoreRelo> {
         let records = self.sections.iter().flat_map(|section| &section.core);
-        let is_place = |relo: &&CoreRelo| relo.kind == CoreKind::FieldByteOffset as u32;
-        records.filter(is_place).map(|relo| relo.type_id).collect()
+        records.filter(|relo| relo.kind == CoreKind::FieldByteOffset as u32)
     }
 
     /// The CO-RE records of a function.

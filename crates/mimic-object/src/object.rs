@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use mimic_abi::ByteOrder;
 use mimic_abi::btf::Btf;
+use mimic_abi::btf::ext::CoreKind;
 
 use crate::btf_info::BtfInfo;
 use crate::code::{Code, CodeTarget, Symbols};
+use crate::core_relo::CoreRelo;
+use crate::core_spec::Spec;
 use crate::elf::{Elf, Section};
 use crate::error::{LoadError, LoadErrors, warn};
 use crate::externs::{Extern, Externs};
 use crate::guess::guess_types;
 use crate::legacy_maps::LegacyMaps;
-use crate::limits::MAX_PROGRAMS;
+use crate::limits::{MAX_ACCESS_LEN, MAX_PROGRAMS};
 use crate::map::MapSpec;
 use crate::map_table::MapTable;
 use crate::program::ProgramSpec;
@@ -108,11 +111,26 @@ impl Object {
         (!is_own).then_some(&**btf)
     }
 
+    /// The fields that programs find by CO-RE: the structure's name without its flavour, and the names on the way: `("task_struct",
+    /// "se.vruntime")`. Elements of arrays have no names.
+    pub fn core_fields(&self) -> BTreeSet<(String, String)> {
+        let Some(btf) = self.btf.as_deref() else { return BTreeSet::new() };
+        let types = Types(btf);
+        let field = |relo: &CoreRelo| {
+            let access = btf.str_within(relo.access_off, MAX_ACCESS_LEN)?;
+            let spec = Spec::parse(types, CoreKind::FieldByteOffset, relo.type_id, access).ok()?;
+            let path: Vec<&str> = spec.steps.iter().filter_map(|step| step.name).collect();
+            let name = essential_name(types.name(types.skip(relo.type_id)?));
+            (!name.is_empty() && !path.is_empty()).then(|| (name.to_owned(), path.join(".")))
+        };
+        self.info.core_places().filter_map(field).collect()
+    }
+
     /// The kernel's structures whose fields programs find by CO-RE, by name. Linked for no kernel in particular, such fields are where the object's own
     /// declarations have them, which need not be complete. Contexts are not among them: their layout is the same everywhere.
     pub fn core_structs(&self) -> Vec<String> {
         let Some(btf) = self.btf.as_deref() else { return Vec::new() };
-        let ids = self.info.core_field_types();
+        let ids: BTreeSet<u32> = self.info.core_places().map(|relo| relo.type_id).collect();
         let name = |id| Types(btf).skip(id).map(|id| Types(btf).name(id));
         let names: BTreeSet<String> =
             ids.into_iter().filter_map(name).map(|name| essential_name(name).to_owned()).collect();

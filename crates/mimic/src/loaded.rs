@@ -141,6 +141,25 @@ impl Loaded {
         }
     }
 
+    /// The fields of kernel structures that programs look at, of structures that a run came to, and that the world does not state:
+    /// `task_struct.se.vruntime`. They read as zero.
+    pub fn unstated_fields(&self) -> Vec<String> {
+        let Some(linux) = self.vm.emulator_as::<Linux>() else { return Vec::new() };
+        let stated = linux.stated_members();
+        let is_made = |name: &str| stated.iter().any(|(known, _)| *known == name);
+        // What holds a stated member, or lies in one, is stated.
+        let holds = |outer: &str, inner: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let is_stated = |name: &str, path: &str| {
+            let of_struct = stated.iter().filter(|(known, _)| *known == name);
+            of_struct.into_iter().any(|(_, known)| holds(known, path) || holds(path, known))
+        };
+        let fields = self.object.core_fields().into_iter();
+        let unstated = fields.filter(|(name, path)| is_made(name) && !is_stated(name, path));
+        unstated.map(|(name, path)| format!("{name}.{path}")).collect()
+    }
+
     /// The maps, in the object's order.
     pub fn maps(&self) -> impl Iterator<Item = MapHandle<'_>> {
         self.specs.iter().zip(&self.maps).map(|(spec, map)| MapHandle::new(self, spec, map))

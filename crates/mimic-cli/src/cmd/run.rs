@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Run) -> Done {
         Inputs::Contexts(_, file) => same = run_contexts(args, &loaded, &mut runner, file, &mut outputs)?,
     }
     let report = runner.finish();
-    machine::warn_of_opaque(&loaded);
+    machine::warn_of_unstated(&loaded);
     let Outputs { sinks, recording } = outputs;
     recording.map_or(Ok(()), Recording::finish)?;
     let files = sinks.map_or(Ok(Vec::new()), Sinks::finish)?;

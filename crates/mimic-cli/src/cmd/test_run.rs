@@ -78,7 +78,7 @@ fn run_one(
         loaded.set_hex(text).map_err(|error| set_failed(text, &error))?;
     }
     let answer = program.test_run(input)?;
-    machine::warn_of_opaque(&loaded);
+    machine::warn_of_unstated(&loaded);
     Ok((answer.to_json(fault_json), answer.is_stopped()))
 }
 

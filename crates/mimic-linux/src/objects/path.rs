@@ -25,6 +25,13 @@ impl Paths {
     }
 }
 
+impl Paths {
+    /// What was found: structures, and paths in them.
+    pub(super) fn found(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.0.iter().filter(|(_, slot)| slot.is_some()).map(|(key, _)| *key)
+    }
+}
+
 /// Bytes of a structure.
 pub(super) fn struct_len(btf: &Btf, name: &str) -> Option<u32> {
     match btf.find(name, KindCode::Struct)?.kind {

@@ -140,6 +140,11 @@ impl Objects {
         }
     }
 
+    /// The members that were ever written, by structure and path.
+    pub(crate) fn stated(&self) -> BTreeSet<(&'static str, &'static str)> {
+        self.lock().paths.found().collect()
+    }
+
     /// The structures that were made without a layout, by name.
     pub(crate) fn opaque(&self) -> Vec<&'static str> {
         self.lock().opaque.iter().copied().collect()

@@ -147,7 +147,8 @@ impl CapturedCtx {
             | CtxKind::SkBuff(_)
             | CtxKind::Tracing(_)
             | CtxKind::Cgroup(_)
-            | CtxKind::Socket(_) => &self.sub,
+            | CtxKind::Socket(_)
+            | CtxKind::Probe(_) => &self.sub,
         }
     }
 }

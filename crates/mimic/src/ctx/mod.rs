@@ -10,6 +10,7 @@ mod cgroup;
 mod flow_keys;
 mod generic;
 mod packet;
+mod probe;
 pub(crate) mod reader;
 mod record;
 mod replay;
@@ -20,6 +21,7 @@ pub use captured::{CallKey, Calls, CapturedCall, CapturedCtx, CapturedValue};
 pub use cgroup::{CgroupCtx, CgroupEvent};
 pub use generic::{GenericCtx, MemoryItem, MemoryValue};
 pub use packet::{SkBuffCtx, XdpMdCtx};
+pub use probe::{FieldValue, ProbeCtx, ProbeEvent};
 pub use reader::CtxError;
 pub use record::{CALLS_MAX, NOTES_LEN_MAX, Recorder};
 pub use replay::{Mismatch, Replay, ReplayMode};
@@ -57,6 +59,8 @@ pub enum CtxKind {
     Cgroup(Box<CgroupCtx>),
     /// What a program about sockets is asked about.
     Socket(Box<SocketCtx>),
+    /// Registers, a record or arguments at a probe.
+    Probe(Box<ProbeCtx>),
     /// Another context with captured helper calls.
     Captured(CapturedCtx),
 }
@@ -119,10 +123,12 @@ impl Ctx {
             socket if socket::TYPES.contains(&socket) => {
                 CtxKind::Socket(Box::new(SocketCtx::read(socket, &ctx)?))
             }
+            probe if probe::TYPES.contains(&probe) => CtxKind::Probe(Box::new(ProbeCtx::read(probe, &ctx)?)),
             other => {
-                let (cgroup, socket) = (cgroup::TYPES.join(", "), socket::TYPES.join(", "));
+                let families =
+                    [&cgroup::TYPES[..], &socket::TYPES[..], &probe::TYPES[..]].concat().join(", ");
                 return Err(kind.error(format!(
-                    "expected generic, xdp_md, sk_buff, tracing, {cgroup}, {socket} or captured, not {other:?}"
+                    "expected generic, xdp_md, sk_buff, tracing, {families} or captured, not {other:?}"
                 )));
             }
         };
@@ -142,6 +148,7 @@ impl Ctx {
             CtxKind::Tracing(tracing) => ("tracing", tracing.write()),
             CtxKind::Cgroup(cgroup) => (cgroup.type_name(), cgroup.write()),
             CtxKind::Socket(socket) => (socket.type_name(), socket.write()),
+            CtxKind::Probe(probe) => (probe.type_name(), probe.write()),
             CtxKind::Captured(captured) => ("captured", captured.write()),
         };
         let mut value = json!({ "name": self.name, "type": kind, "ctx": ctx });
@@ -160,6 +167,7 @@ impl Ctx {
             CtxKind::Tracing(tracing) => Box::new(tracing.context()),
             CtxKind::Cgroup(cgroup) => cgroup.context(),
             CtxKind::Socket(socket) => socket.context(),
+            CtxKind::Probe(probe) => probe.context(),
             CtxKind::Captured(captured) => captured.innermost().context(),
         }
     }
@@ -170,7 +178,11 @@ impl Ctx {
             CtxKind::Cgroup(cgroup) => Some(cgroup.after(context)?.write()),
             CtxKind::Socket(socket) => socket.after(context),
             CtxKind::Captured(captured) => captured.innermost().after(context),
-            CtxKind::Generic(_) | CtxKind::XdpMd(_) | CtxKind::SkBuff(_) | CtxKind::Tracing(_) => None,
+            CtxKind::Generic(_)
+            | CtxKind::XdpMd(_)
+            | CtxKind::SkBuff(_)
+            | CtxKind::Tracing(_)
+            | CtxKind::Probe(_) => None,
         }
     }
 
@@ -188,7 +200,8 @@ impl Ctx {
             | CtxKind::SkBuff(_)
             | CtxKind::Tracing(_)
             | CtxKind::Cgroup(_)
-            | CtxKind::Socket(_) => None,
+            | CtxKind::Socket(_)
+            | CtxKind::Probe(_) => None,
         }
     }
 
@@ -201,7 +214,8 @@ impl Ctx {
             | CtxKind::SkBuff(_)
             | CtxKind::Tracing(_)
             | CtxKind::Cgroup(_)
-            | CtxKind::Socket(_) => None,
+            | CtxKind::Socket(_)
+            | CtxKind::Probe(_) => None,
         }
     }
 
@@ -217,6 +231,7 @@ impl Ctx {
             CtxKind::Tracing(tracing) => Some(&tracing.emulator),
             CtxKind::Cgroup(cgroup) => Some(&cgroup.emulator),
             CtxKind::Socket(socket) => Some(&socket.emulator),
+            CtxKind::Probe(probe) => Some(&probe.emulator),
             CtxKind::Captured(captured) => return captured.innermost().world_over(world),
             CtxKind::XdpMd(xdp) => xdp.emulator(),
             CtxKind::SkBuff(skb) => skb.emulator(),
@@ -232,6 +247,7 @@ impl Ctx {
             CtxKind::Tracing(tracing) => world::state(&mut tracing.emulator, world),
             CtxKind::Cgroup(cgroup) => world::state(&mut cgroup.emulator, world),
             CtxKind::Socket(socket) => world::state(&mut socket.emulator, world),
+            CtxKind::Probe(probe) => world::state(&mut probe.emulator, world),
             CtxKind::Captured(captured) => captured.sub.pin_world(world),
             CtxKind::XdpMd(xdp) => world::state(xdp.emulator_mut(), world),
             CtxKind::SkBuff(skb) => world::state(skb.emulator_mut(), world),
