@@ -5,8 +5,8 @@
 //! loom to be built.
 
 mod sync {
-    pub(super) use loom::sync::Mutex;
     pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(super) use loom::sync::{Mutex, MutexGuard};
 
     pub(super) fn zeroed32(len: usize) -> Box<[AtomicU32]> {
         (0..len).map(|_| AtomicU32::new(0)).collect()
@@ -28,6 +28,12 @@ mod chains;
 #[path = "../../crates/mimic-linux/src/maps/count.rs"]
 mod count;
 #[allow(dead_code, reason = "not all of it is modelled")]
+#[path = "../../crates/mimic-linux/src/maps/lists.rs"]
+mod lists;
+#[allow(dead_code, reason = "not all of it is modelled")]
+#[path = "../../crates/mimic-linux/src/maps/lru.rs"]
+mod lru;
+#[allow(dead_code, reason = "not all of it is modelled")]
 #[path = "../../crates/mimic-linux/src/maps/pool.rs"]
 mod pool;
 #[allow(dead_code, reason = "not all of it is modelled")]
@@ -38,6 +44,7 @@ use chains::Chains;
 use count::Count;
 use loom::sync::Arc;
 use loom::thread;
+use lru::Lru;
 use pool::Pool;
 use reservations::{BUSY, DISCARD, Reservations};
 use sync::{AtomicU32, Ordering, zeroed32};
@@ -49,6 +56,10 @@ const MODELS: &[(&str, fn())] = &[
     ("a key that is replaced is always there", a_key_that_is_replaced_is_always_there),
     ("changes of a bucket exclude each other", changes_of_a_bucket_exclude_each_other),
     ("a slot is given out once", a_slot_is_given_out_once),
+    ("a slow taker does not take what came back", a_slow_taker_does_not_take_what_came_back),
+    ("an element makes room once", an_element_makes_room_once),
+    ("an element that goes by itself makes room once", an_element_that_goes_by_itself_makes_room_once),
+    ("a CPU's stock can be stolen from", a_stock_can_be_stolen_from),
     ("the count is exact", the_count_is_exact),
     ("a record ends once", a_record_ends_once),
 ];
@@ -64,6 +75,13 @@ fn main() {
 fn model(run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
+    builder.check(run);
+}
+
+/// The same for what is done under locks mostly: threads are switched once less, of which there are very many ways.
+fn model_of_locks(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
     builder.check(run);
 }
 
@@ -166,25 +184,178 @@ fn changes_of_a_bucket_exclude_each_other() {
     });
 }
 
-/// No slot is with two threads, though they take from and give back to the same stock.
+/// Slots of a pool or an LRU with those who have them. Owners write into their slot as into an element's memory: plainly, so that what one wrote
+/// is lost if the next one does not see it.
+struct Owned {
+    owners: Box<[AtomicU32]>,
+    uses: Box<[AtomicU32]>,
+}
+
+impl Owned {
+    fn new(slots: usize) -> Owned {
+        Owned { owners: zeroed32(slots), uses: zeroed32(slots) }
+    }
+
+    fn begin(&self, slot: u32) {
+        assert_eq!(self.owners[slot as usize].fetch_add(1, Ordering::Relaxed), 0, "slot {slot} has an owner");
+        let uses = &self.uses[slot as usize];
+        uses.store(uses.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    fn end(&self, slot: u32) {
+        self.owners[slot as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn uses(&self) -> u32 {
+        self.uses.iter().map(|uses| uses.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// No slot is with two threads, though they take from and give back to the same stock, and each sees what the one before did to it.
 fn a_slot_is_given_out_once() {
     model(|| {
-        let pool = Arc::new(Pool::new(2, 2));
-        let owners: Arc<Box<[AtomicU32]>> = Arc::new(zeroed32(2));
-        let work = |pool: &Pool, owners: &[AtomicU32], cpu| {
+        let shared = Arc::new((Pool::new(2, 2), Owned::new(2)));
+        let work = |(pool, owned): &(Pool, Owned), cpu| {
             let slot = pool.take(cpu).expect("there are two");
-            assert_eq!(owners[slot as usize].fetch_add(1, Ordering::Relaxed), 0);
-            owners[slot as usize].fetch_sub(1, Ordering::Relaxed);
+            owned.begin(slot);
+            owned.end(slot);
             pool.give_back(0, slot);
         };
-        let (other_pool, other_owners) = (pool.clone(), owners.clone());
+        let theirs = shared.clone();
         let other = thread::spawn(move || {
-            work(&other_pool, &other_owners, 1);
-            work(&other_pool, &other_owners, 0);
+            work(&theirs, 1);
+            work(&theirs, 0);
         });
-        work(&pool, &owners, 0);
+        work(&shared, 0);
         other.join().unwrap();
+        let (pool, owned) = &*shared;
+        assert_eq!(owned.uses(), 3);
         assert!(pool.take(0).is_some() && pool.take(0).is_some() && pool.take(0).is_none());
+    });
+}
+
+/// A thread that has read which slot is first and which is next, and then sleeps while both are taken and the first one comes back, must not make
+/// the next one first: it is somebody's.
+fn a_slow_taker_does_not_take_what_came_back() {
+    model(|| {
+        let shared = Arc::new((Pool::new(3, 1), Owned::new(3)));
+        let slots = [(); 3].map(|()| shared.0.take(0).expect("there are three"));
+        slots.into_iter().rev().for_each(|slot| shared.0.give_back(0, slot));
+        let theirs = shared.clone();
+        let other = thread::spawn(move || {
+            let (pool, owned) = &*theirs;
+            let [first, second] = [(); 2].map(|()| pool.take(0).expect("at most one is away"));
+            owned.begin(first);
+            owned.begin(second);
+            owned.end(first);
+            pool.give_back(0, first);
+            // It keeps the second one.
+        });
+        let (pool, owned) = &*shared;
+        let slow = pool.take(0).expect("at most two are away");
+        owned.begin(slow);
+        other.join().unwrap();
+        let last = pool.take(0).expect("one is left");
+        owned.begin(last);
+        assert_eq!(pool.take(0), None);
+    });
+}
+
+/// An LRU map: what makes room, and its table.
+struct Recent {
+    lru: Lru,
+    table: Table,
+    owned: Owned,
+}
+
+impl Recent {
+    /// Of two slots, for two CPUs.
+    fn new() -> Recent {
+        Recent { lru: Lru::new(2, 2, true), table: Table::new(1, 2), owned: Owned::new(2) }
+    }
+
+    /// Adds an element, if need be in place of another one.
+    fn insert(&self, cpu: u32, key: u32) -> Option<u32> {
+        let evict = |slot: u32, hash: u32| {
+            let gone = self.table.chains.lock(hash).remove(slot);
+            if gone {
+                self.owned.end(slot);
+            }
+            gone
+        };
+        let slot = self.lru.take(cpu, key, &evict)?;
+        self.owned.begin(slot);
+        self.table.insert(slot, key);
+        Some(slot)
+    }
+
+    /// Removes an element, if it is there.
+    fn remove(&self, slot: u32, key: u32) -> bool {
+        let bucket = self.table.chains.lock(key);
+        // It may be another element's by now.
+        let gone = self.table.keys[slot as usize].load(Ordering::Relaxed) == key && bucket.remove(slot);
+        if gone {
+            self.owned.end(slot);
+        }
+        drop(bucket);
+        if gone {
+            self.lru.give_back(slot);
+        }
+        gone
+    }
+
+    fn keys(&self) -> usize {
+        (0..8).filter(|key| self.table.lookup(*key).is_some()).count()
+    }
+}
+
+/// Two CPUs add to a full map: each gets a slot of its own, and as many elements are there as slots.
+fn an_element_makes_room_once() {
+    model_of_locks(|| {
+        let map = Arc::new(Recent::new());
+        map.insert(0, 0).expect("there are two");
+        map.insert(1, 1).expect("there are two");
+        let other = map.clone();
+        let other = thread::spawn(move || other.insert(1, 2));
+        let mine = map.insert(0, 3);
+        let theirs = other.join().unwrap();
+        assert!(mine.is_some() || theirs.is_some(), "one of them finds an element that can go");
+        assert!(map.keys() <= 2 && map.keys() >= 1);
+    });
+}
+
+/// An element is deleted while another CPU needs room.
+fn an_element_that_goes_by_itself_makes_room_once() {
+    model_of_locks(|| {
+        let map = Arc::new(Recent::new());
+        let slot = map.insert(0, 0).expect("there are two");
+        map.insert(0, 1).expect("there are two");
+        let other = map.clone();
+        let other = thread::spawn(move || other.remove(slot, 0));
+        let mine = map.insert(1, 2);
+        other.join().unwrap();
+        assert!(mine.is_some(), "there is always one that can go");
+        assert_eq!(map.table.lookup(2), mine);
+    });
+}
+
+/// A CPU steals from another one's stock while that one adds to it, and lookups say what was used.
+fn a_stock_can_be_stolen_from() {
+    model_of_locks(|| {
+        let map = Arc::new(Recent::new());
+        let slot = map.insert(0, 0).expect("there are two");
+        let other = map.clone();
+        let other = thread::spawn(move || {
+            other.lru.touch(slot);
+            other.insert(0, 1)
+        });
+        let mine = map.insert(1, 2);
+        let theirs = other.join().unwrap();
+        assert!(
+            mine.is_some() && theirs.is_some(),
+            "an element can always go: nobody adds for longer than a lock is held"
+        );
+        assert!(map.keys() <= 2);
     });
 }
 

@@ -6,8 +6,8 @@
 //! order: a stock's, the common core's, that of a bucket of the table (by `Evict`). Most of the time a CPU needs its own stock alone.
 
 use super::lists::{GROUP, List, Lists};
-use super::sync::{AtomicU32, Ordering, zeroed32};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use super::sync::{AtomicU32, Mutex, MutexGuard, Ordering, zeroed32};
+use std::sync::PoisonError;
 
 /// The order of use, and the free slots.
 pub(super) struct Lru {

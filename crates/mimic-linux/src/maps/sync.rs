@@ -2,7 +2,7 @@
 
 pub(super) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 pub(super) use mimic_vm::memory::{zeroed32, zeroed64};
-pub(super) use std::sync::Mutex;
+pub(super) use std::sync::{Mutex, MutexGuard};
 
 /// How often a waiting thread looks before it gives the host's CPU away.
 const TRIES_BUSY: u32 = 64;
