@@ -2,12 +2,12 @@
 
 use mimic_abi::asm::assemble;
 use mimic_abi::btf::{Btf, BtfBuilder, Field, IntEncoding};
-use mimic_abi::{ByteOrder, Errno, ProgType};
+use mimic_abi::{ByteOrder, Errno, MapType, ProgType};
 use mimic_linux::progs::{
     Arg, CgroupOrder, IterContext, IterLink, RawTracepointContext, SeqFile, TracingContext, read_iter,
     run_iter,
 };
-use mimic_linux::{Cgroup, File, Linux, Task, UserArea, World};
+use mimic_linux::{Cgroup, File, Ksym, Linux, Net, Socket, Task, UserArea, World};
 use mimic_object::{MapSpec, Program};
 use mimic_vm::{Context, Process, Vm};
 use std::sync::Arc;
@@ -168,6 +168,8 @@ fn types() -> Arc<Btf> {
     btf.structure("cgroup", 8, [Field::new("level", long, 0)]);
     btf.structure("bpf_map", 8, [Field::new("id", int, 0), Field::new("max_entries", int, 32)]);
     btf.structure("bpf_prog", 8, [Field::new("len", long, 0)]);
+    btf.structure("kallsym_iter", 16, [Field::new("type", int, 64), Field::new("value", long, 0)]);
+    btf.structure("tcp_sock", 8, [Field::new("snd_cwnd", int, 0), Field::new("srtt_us", int, 32)]);
     let btf = btf.to_bytes(ByteOrder::Little).expect("small");
     Arc::new(Btf::parse(btf).expect("well-formed"))
 }
@@ -182,11 +184,15 @@ fn iterate(target: &str, member: u32, link: &IterLink) -> Vec<u64> {
         memory: vec![area(0x5000), area(0x9000)],
         ..Task::default()
     };
+    let connection =
+        Socket { cookie: 9, family: 2, sock_type: 1, protocol: 6, state: 1, ..Socket::default() };
     let file = |id: u32| File { id, path: "/x".into(), pos: 100 + u64::from(id), ..File::default() };
     let world = World {
         tasks: vec![Task { pid: 7, tgid: 5, ..Task::default() }, web],
         cgroups: vec![Cgroup::child(30, 1, "b"), Cgroup::child(20, 1, "a"), Cgroup::child(40, 20, "c")],
         files: vec![file(1), file(2)],
+        ksyms: [10, 20].map(|addr| Ksym { addr, name: "f".into() }).into(),
+        net: Net { sockets: vec![connection], ..Net::default() },
         ..World::default()
     };
     let text = format!(
@@ -208,6 +214,23 @@ fn iterate(target: &str, member: u32, link: &IterLink) -> Vec<u64> {
     let array = MapSpec { map_type: 2, key_size: 4, value_size: 8, max_entries: 3, ..MapSpec::default() };
     let map = vm.create_map(&array).unwrap_or_else(|error| panic!("{error}"));
     map.update(0, &2u32.to_le_bytes(), &77u64.to_le_bytes(), 0).expect("it is there");
+    for (kind, flags, entries, key, value) in
+        [(MapType::Sockmap, 0, 3, 1u32, 9u64), (MapType::SkStorage, 1, 0, 9, 55)]
+    {
+        let spec = MapSpec {
+            map_type: kind.id(),
+            key_size: 4,
+            value_size: 8,
+            max_entries: entries,
+            map_flags: flags,
+            key_type: 1,
+            value_type: 2,
+            ..MapSpec::default()
+        };
+        let map = vm.create_map(&spec).unwrap_or_else(|error| panic!("{error}"));
+        let put = map.update_copy(&key.to_le_bytes(), &value.to_le_bytes(), 0);
+        put.unwrap_or_else(|errno| panic!("{kind}: {errno}"));
+    }
     let slots = assemble(&text, &()).unwrap_or_else(|errors| panic!("{text}: {errors:?}")).slots;
     let mut linked = Program::from_code("test", slots, ByteOrder::Little);
     (linked.prog_type, linked.attach_to) = (Some(ProgType::Tracing), Some(target.into()));
@@ -233,7 +256,13 @@ fn iterators_go_over_the_worlds_objects() {
     assert_eq!(iterate("cgroup", 1, &order(CgroupOrder::DescendantsPost, 0)), [2, 1, 1, 0]);
     assert_eq!(iterate("cgroup", 1, &order(CgroupOrder::AncestorsUp, 40)), [2, 1, 0]);
     assert_eq!(iterate("cgroup", 1, &order(CgroupOrder::SelfOnly, 20)), [1]);
-    assert_eq!(iterate("bpf_map", 1, &all), [3 << 32 | 1]);
+    assert_eq!(iterate("bpf_map", 1, &all), [3 << 32 | 1, 3 << 32 | 2, 3]);
+    assert_eq!(iterate("ksym", 1, &all), [10, 20]);
+    assert_eq!((iterate("bpf_link", 1, &all), iterate("netlink", 1, &all)), (vec![], vec![]));
+    assert_eq!(iterate("sockmap", 3, &IterLink { map: 2, ..all.clone() }), [10]);
+    assert_eq!(iterate("bpf_sk_storage_map", 3, &IterLink { map: 3, ..all.clone() }), [55]);
+    // The map is there in the last run too.
+    assert_eq!(iterate("sockmap", 1, &IterLink { map: 2, ..all.clone() }), [3 << 32 | 2; 2]);
     assert_eq!(iterate("bpf_map_elem", 3, &IterLink { map: 1, ..all.clone() }), [0, 0, 77]);
     assert_eq!(iterate("bpf_prog", 1, &all), [9]);
 }

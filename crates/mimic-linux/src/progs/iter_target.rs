@@ -4,10 +4,12 @@
 
 use super::iter::{IterOut, read_iter};
 use super::tracing::Arg;
-use crate::world::{CGROUP_ROOT, Socket, Task};
+use crate::maps::{LinuxMap, LocalStorage, socket_map};
+use crate::world::{CGROUP_ROOT, Ksym, Socket, Task};
 use crate::{Linux, ObjectKey};
 use core::fmt;
-use mimic_abi::ByteOrder;
+use mimic_abi::btf::KindCode;
+use mimic_abi::{ByteOrder, MapType};
 use mimic_vm::{ElemKey, Process, RunError, Vm};
 use std::sync::Arc;
 
@@ -81,13 +83,20 @@ struct Target {
 enum Last {
     Null,
     Word,
+    /// The map that it iterates over: it is there in all runs.
+    Map,
 }
 
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 15] = [
+    Target { name: "bpf_link", objects: none, last: &[Last::Null] },
     Target { name: "bpf_map", objects: maps, last: &[Last::Null] },
-    Target { name: "bpf_map_elem", objects: map_elems, last: &[Last::Null, Last::Null, Last::Null] },
+    Target { name: "bpf_map_elem", objects: map_elems, last: &[Last::Map, Last::Null, Last::Null] },
     Target { name: "bpf_prog", objects: programs, last: &[Last::Null] },
+    Target { name: "bpf_sk_storage_map", objects: sk_storage, last: &[Last::Map, Last::Null, Last::Null] },
     Target { name: "cgroup", objects: cgroups, last: &[Last::Null] },
+    Target { name: "ksym", objects: ksyms, last: &[Last::Null] },
+    Target { name: "netlink", objects: none, last: &[Last::Null] },
+    Target { name: "sockmap", objects: sock_map, last: &[Last::Map, Last::Null, Last::Null] },
     Target { name: "task", objects: tasks, last: &[Last::Null] },
     Target { name: "task_file", objects: task_files, last: &[Last::Null, Last::Word, Last::Null] },
     Target { name: "task_vma", objects: task_areas, last: &[Last::Null, Last::Null] },
@@ -107,6 +116,7 @@ pub fn run_iter(process: &mut Process, link: &IterLink) -> Result<IterOut, IterE
     let last = target.last.iter().map(|last| match last {
         Last::Null => Arg::Number(0),
         Last::Word => Arg::Word(0),
+        Last::Map => Arg::Object(ObjectKey::BpfMap(link.map)),
     });
     Ok(read_iter(process, linux.next_iter_session(), objects, last.collect())?)
 }
@@ -190,12 +200,79 @@ fn map_elems(_: &Linux, vm: &Arc<Vm>, link: &IterLink) -> Vec<Vec<Arg>> {
     objects
 }
 
+/// Links, which programs of the library do not have, and netlink sockets, which the world does not.
+fn none(_: &Linux, _: &Arc<Vm>, _: &IterLink) -> Vec<Vec<Arg>> {
+    Vec::new()
+}
+
+/// The sockets in a sock map, with their keys.
+fn sock_map(_: &Linux, vm: &Arc<Vm>, link: &IterLink) -> Vec<Vec<Arg>> {
+    let mut objects = Vec::new();
+    let Some(map) = vm.map(link.map) else { return objects };
+    let Some(sockets) = socket_map(&map) else { return objects };
+    let mut key = map.next_key(None).ok();
+    while let Some(at) = key
+        && objects.len() < ELEMS_MAX
+    {
+        if let Some(cookie) = sockets.socket(&at) {
+            let sk = Arg::Object(ObjectKey::Socket(cookie));
+            objects.push(vec![Arg::Object(ObjectKey::BpfMap(map.id)), Arg::bytes(at.clone()), sk]);
+        }
+        key = map.next_key(Some(&at)).ok();
+    }
+    objects
+}
+
+/// The sockets that have a value in a map, with that.
+fn sk_storage(linux: &Linux, vm: &Arc<Vm>, link: &IterLink) -> Vec<Vec<Arg>> {
+    let map = vm.map(link.map);
+    let any = map.as_ref().map(|map| &*map.map as &dyn core::any::Any);
+    let storage = any.and_then(|any| any.downcast_ref::<LinuxMap<LocalStorage>>()).map(LinuxMap::ops);
+    let Some(storage) = storage.filter(|storage| storage.owner() == MapType::SkStorage) else {
+        return Vec::new();
+    };
+    let value = |socket: &Arc<Socket>| {
+        let key = ObjectKey::Socket(socket.cookie);
+        let value = storage.value(key, None).ok().flatten()?;
+        Some(vec![Arg::Object(ObjectKey::BpfMap(link.map)), Arg::Object(key), Arg::Number(value)])
+    };
+    linux.sockets().all().iter().filter_map(value).collect()
+}
+
+/// The kernel's symbols that the world states, each as a `struct kallsym_iter`.
+fn ksyms(linux: &Linux, vm: &Arc<Vm>, _: &IterLink) -> Vec<Vec<Arg>> {
+    let Some(btf) = linux.btf() else { return Vec::new() };
+    let Some(ty) = btf.find("kallsym_iter", KindCode::Struct) else { return Vec::new() };
+    let len = btf.size_of(ty.id).unwrap_or(0) as usize;
+    let member = |name: &str| Some((btf.member(ty.id, name)?.bit_off / 8) as usize);
+    let symbol = |ksym: &Ksym| {
+        let mut bytes = vec![0; len];
+        let mut put = |name: &str, from: &[u8]| {
+            let to = member(name).and_then(|off| bytes.get_mut(off..off.checked_add(from.len())?));
+            to.into_iter().for_each(|to| to.copy_from_slice(from));
+        };
+        put(
+            "value",
+            &match vm.memory().order() {
+                ByteOrder::Little => ksym.addr.to_le_bytes(),
+                ByteOrder::Big => ksym.addr.to_be_bytes(),
+            },
+        );
+        put("type", b"T");
+        put("name", &ksym.name.as_bytes()[..ksym.name.len().min(KSYM_NAME_LEN - 1)]);
+        vec![Arg::bytes(bytes)]
+    };
+    linux.world().ksyms.iter().map(symbol).collect()
+}
+
 fn sockets(linux: &Linux, wanted: impl Fn(&Socket) -> bool) -> Vec<Arc<Socket>> {
     let mut sockets = linux.sockets().all();
     sockets.retain(|socket| wanted(socket));
     sockets
 }
 
+/// Bytes of the longest name of a symbol, with a NUL.
+const KSYM_NAME_LEN: usize = 512;
 const AF_UNIX: u32 = 1;
 const IPPROTO_UDP: u32 = 17;
 

@@ -266,7 +266,9 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .test_run()
         .since(5, 6)
         .support(STATED),
-    ProgTypeSpec::new(ProgType::Ext, "another program's function, replaced").since(5, 6),
+    ProgTypeSpec::new(ProgType::Ext, "another program's function, replaced").since(5, 6).support(Support::Partial(
+        "put in place by Loaded::replace, for whoever takes the program from then on; slots of program arrays that users filled keep the old one",
+    )),
     ProgTypeSpec::new(ProgType::Lsm, "a security hook")
         .attach(&[AttachType::LsmMac, AttachType::LsmCgroup])
         .ranges(&[(AttachType::LsmCgroup, Some(RetRange::new(0, 1)))])

@@ -108,7 +108,12 @@ fn write_arg(arg: &Arg) -> Value {
 type ObjectName = (&'static str, fn(&ObjectKey) -> Option<u64>, fn(u64) -> ObjectKey);
 
 /// Objects by the names of their numbers.
-const OBJECTS: [ObjectName; 8] = [
+const OBJECTS: [ObjectName; 9] = [
+    (
+        "bprm",
+        |key| if let ObjectKey::Bprm(pid) = key { Some((*pid).into()) } else { None },
+        |pid| ObjectKey::Bprm(pid as u32),
+    ),
     (
         "task",
         |key| if let ObjectKey::Task(pid) = key { Some((*pid).into()) } else { None },
