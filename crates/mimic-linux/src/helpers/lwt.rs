@@ -1,11 +1,12 @@
 //! Lightweight tunnels and IPv6 segment routing.
 
 use super::row::READ;
-use mimic_abi::{ArgType, HelperFlags, HelperSpec, Support, arg};
-use mimic_vm::Helper;
+use super::skb::change;
+use mimic_abi::{ArgType, Errno, HelperFlags, HelperSpec, ProgType, Support, arg};
+use mimic_vm::{Call, Helper, HelperResult};
 
 pub(super) const ROWS: &[Helper] = &[
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(73, "lwt_push_encap")
             .args(&[
                 arg("skb", ArgType::Ctx),
@@ -15,7 +16,10 @@ pub(super) const ROWS: &[Helper] = &[
             ])
             .flags(HelperFlags::CHANGES_PACKET)
             .since(4, 18)
-            .support(NOTE),
+            .support(Support::Partial(
+                "segment routing (BPF_LWT_ENCAP_SEG6, _SEG6_INLINE) is a fault that says so; packets of several segments are not marked",
+            )),
+        lwt_push_encap,
     ),
     Helper::listed(
         HelperSpec::new(74, "lwt_seg6_store_bytes")
@@ -54,5 +58,24 @@ pub(super) const ROWS: &[Helper] = &[
     ),
 ];
 
-const NOTE: Support =
-    Support::Refused("needs the routes and segment routing of the emulated world, which are not there yet");
+const NOTE: Support = Support::Refused(
+    "the kernel offers it only behind an SRv6 local segment, whose header its routing code keeps; the world has no such routes",
+);
+
+/// `enum bpf_lwt_encap_mode`.
+const ENCAP_SEG6: u32 = 0;
+const ENCAP_SEG6_INLINE: u32 = 1;
+const ENCAP_IP: u32 = 2;
+
+fn lwt_push_encap(call: &mut Call<'_>, ctx: u64, kind: u64, hdr: u64, len: u64, _: u64) -> HelperResult {
+    let headers = call.read_vec(hdr, u64::from(len as u32))?;
+    let takes_in = call.program().linked().prog_type == Some(ProgType::LwtIn);
+    match kind as u32 {
+        ENCAP_IP => change(call, ctx, |skb| skb.push_ip_encap(&headers).map(|()| 0)),
+        ENCAP_SEG6 | ENCAP_SEG6_INLINE if takes_in => {
+            Err(call
+                .unsupported("segment routing headers are looked up in routes that the world does not have"))
+        }
+        _ => Err(Errno::EINVAL.into()),
+    }
+}

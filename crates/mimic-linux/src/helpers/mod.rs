@@ -40,6 +40,8 @@ mod tracing;
 mod tunnel;
 mod xdp;
 
+pub(crate) use skb::skb;
+
 use mimic_vm::Helper;
 
 /// The families. A number is in exactly one.

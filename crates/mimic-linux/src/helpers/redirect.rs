@@ -73,13 +73,14 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("flags", ArgType::Anything),
             ])
             .flags(HelperFlags::GPL_ONLY)
-            .since(5, 12)
-            .support(Support::Partial("BPF_MTU_CHK_SEGS of a packet that is too long is a fault")),
+            .since(5, 12),
         check_mtu,
     ),
 ];
 
-const RECORDED: Support = Support::Partial("recorded in the outcome: packets go nowhere");
+const RECORDED: Support = Support::Partial(
+    "recorded in the outcome: packets go nowhere (Linux::deliver says by which device they would leave)",
+);
 
 /// `BPF_F_INGRESS`: into the device's receive path instead of out of it.
 const INGRESS: u64 = 1;
@@ -100,6 +101,7 @@ const NET_RX_DROP: u64 = 1;
 /// What the queue of a device that is down answers.
 const NET_XMIT_CN: u64 = 2;
 const MTU_CHK_RET_FRAG_NEEDED: u64 = 1;
+const MTU_CHK_RET_SEGS_TOOBIG: u64 = 2;
 /// Bytes of `struct bpf_redir_neigh`.
 const REDIR_NEIGH_LEN: u32 = 20;
 
@@ -252,11 +254,11 @@ fn check_mtu(
         asked => asked.wrapping_add(hard_header_len) as i32,
     };
     let fits = len.wrapping_add(diff) <= mtu.wrapping_add(hard_header_len) as i32;
+    let mut answer = if fits || gso { 0 } else { MTU_CHK_RET_FRAG_NEEDED };
     if !fits && gso && segs {
-        let transport = skb(call, ctx)?.transport;
-        transport.ok_or(Errno::EINVAL)?;
-        return Err(call.unsupported("the lengths of single segments are not worked out (BPF_MTU_CHK_SEGS)"));
+        let segment_len = skb(call, ctx)?.segment_len().ok_or(Errno::EINVAL)?;
+        answer = if segment_len > mtu { MTU_CHK_RET_SEGS_TOOBIG } else { 0 };
     }
     call.store(mtu_len, Size::W, mtu.into())?;
-    Ok(if fits || gso { 0 } else { MTU_CHK_RET_FRAG_NEEDED })
+    Ok(answer)
 }

@@ -164,7 +164,7 @@ const RECOMPUTE_CSUM: u64 = 1;
 const INVALIDATE_HASH: u64 = 1 << 1;
 
 /// The run's socket buffer, which must be what `ctx` points at.
-pub(super) fn skb<'c>(call: &'c mut Call<'_>, ctx: u64) -> Result<&'c mut SkBuff, Trap> {
+pub(crate) fn skb<'c>(call: &'c mut Call<'_>, ctx: u64) -> Result<&'c mut SkBuff, Trap> {
     match call.context::<SkbContext>().and_then(SkbContext::buff_mut) {
         Some(buff) if buff.md.base() == ctx => {}
         Some(_) => return Err(call.bad_argument(format!("{ctx:#x} is not the context"))),

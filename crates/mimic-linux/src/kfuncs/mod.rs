@@ -13,6 +13,7 @@ mod graph;
 mod iter;
 pub(crate) mod lock;
 mod map;
+mod net;
 mod object;
 mod object_iter;
 mod refused;
@@ -39,6 +40,7 @@ const FAMILIES: &[&[Helper]] = &[
     iter::ROWS,
     lock::ROWS,
     map::ROWS,
+    net::ROWS,
     object::ROWS,
     object_iter::ROWS,
     refused::ROWS,

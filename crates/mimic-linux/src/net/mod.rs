@@ -1,6 +1,7 @@
 //! Packets while programs look at them: the buffers in guest memory, devices, and where packets are sent.
 
 mod bind;
+mod deliver;
 mod find;
 mod message;
 mod redirect;
@@ -12,6 +13,7 @@ mod xdp_buff;
 
 pub mod eth;
 
+pub use deliver::{Delivery, DropReason};
 pub(crate) use find::{Wanted, connection_hash, find_socket, listener_of, reuseport_group};
 pub(crate) use message::PIECES_MAX;
 pub use message::{MESSAGE_GROWTH_MAX, Message};

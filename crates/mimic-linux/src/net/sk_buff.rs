@@ -69,6 +69,23 @@ pub struct SkBuff {
 }
 
 impl SkBuff {
+    /// Bytes of a segment of the packet, from its network header on; none if its transport header is not known.
+    pub(crate) fn segment_len(&self) -> Option<u32> {
+        const GSO_TCP: u32 = 1 | 1 << 4;
+        const GSO_UDP_L4: u32 = 1 << 17;
+        let transport = self.transport?;
+        let header_len = match self.gso_type {
+            kind if kind & GSO_TCP != 0 => {
+                let mut byte = [0];
+                self.region.read(transport + 12, &mut byte);
+                4 * u32::from(byte[0] >> 4)
+            }
+            kind if kind & GSO_UDP_L4 != 0 => 8,
+            _ => 0,
+        };
+        Some(transport.saturating_sub(self.network) + header_len + u32::from(self.gso_size))
+    }
+
     /// Bytes between the packet's first byte and its network header; negative if that lies before.
     pub fn network_off(&self) -> i64 {
         i64::from(self.network) - i64::from(self.data)

@@ -43,6 +43,8 @@ pub(crate) struct Tunnel {
     local: [u8; 16],
     remote: [u8; 16],
     options: Vec<u8>,
+    /// Source and destination port of the UDP that packets are put into, as the program wrote them.
+    pub(crate) fou_ports: [u8; 4],
 }
 
 impl Tunnel {
@@ -80,6 +82,7 @@ impl Tunnel {
             local: address(28),
             remote: address(4),
             options: Vec::new(),
+            fou_ports: [0; 4],
         })
     }
 

@@ -57,7 +57,7 @@ pub use tracepoint::{TracepointContext, TracepointField, TracepointFormat};
 pub use tracing::{Arg, TracePoint, TracingContext};
 pub use trampoline::{Traced, Trampoline};
 pub use types::{CGROUP_SKB_CODES, LWT_CODES, PROG_TYPES, TC_ACTIONS, XDP_ACTIONS, spec};
-pub use xdp::{Xdp, XdpContext};
+pub use xdp::{RxMetadata, Xdp, XdpContext};
 
 use crate::world::Socket;
 use mimic_abi::ProgType;

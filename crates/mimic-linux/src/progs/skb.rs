@@ -98,6 +98,8 @@ pub struct SkbContext {
     flow_keys_after: Option<FlowKeys>,
     pub(crate) redirect: Option<Redirect>,
     pub(crate) clones: Vec<ClonedPacket>,
+    /// Interface id and link of the IPsec interface that it came by, or that the program gave it.
+    pub xfrm: Option<(u32, u32)>,
     /// The cookie of the socket that the program gave it.
     pub(crate) assigned: Option<u64>,
     buff: Option<SkBuff>,
@@ -128,6 +130,7 @@ impl SkbContext {
             flow_keys_after: None,
             redirect: None,
             clones: Vec::new(),
+            xfrm: None,
             assigned: None,
             buff: None,
             go_on: false,

@@ -49,6 +49,17 @@ impl fmt::Display for Xdp {
     }
 }
 
+/// What a driver knows of a frame. What is none it could tell, but not of this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RxMetadata {
+    /// When it was received, in nanoseconds.
+    pub timestamp_ns: Option<u64>,
+    /// The hash by which its queue was chosen, and `enum xdp_rss_hash_type`.
+    pub hash: Option<(u32, u32)>,
+    /// Protocol and control information of the VLAN tag that was taken out of it.
+    pub vlan: Option<(u16, u16)>,
+}
+
 /// A frame for an XDP program. It can be run again and again; each run begins with `frame`.
 #[derive(Debug)]
 pub struct XdpContext {
@@ -68,6 +79,8 @@ pub struct XdpContext {
     pub headroom: u32,
     /// Bytes that the frame can grow by at its tail, at most a page. None: what is left of the page, as drivers have it.
     pub tailroom: Option<u32>,
+    /// What the driver knows of it; none of drivers that tell nothing.
+    pub rx_metadata: Option<RxMetadata>,
     /// Whether the packet is read back after a run. Without it a run costs less.
     pub read_back: bool,
     /// How the last run ended.
@@ -93,6 +106,7 @@ impl XdpContext {
             linear_len: None,
             headroom: HEADROOM,
             tailroom: None,
+            rx_metadata: None,
             read_back: true,
             verdict: None,
             after: Vec::new(),

@@ -1,8 +1,9 @@
 //! Making a packet longer and shorter: at its end, at its front, and between its headers.
 
+use super::checksum::{csum_fold, csum_partial};
 use super::{Checksum, SkBuff};
 use crate::net::eth::{ETH_P_IP, ETH_P_IPV6, IPV4_HLEN, IPV6_HLEN};
-use mimic_abi::Errno;
+use mimic_abi::{ByteOrder, Errno};
 
 /// The longest packet that helpers make, in bytes: `BPF_SKB_MAX_LEN`.
 const LEN_MAX: u32 = 16384 - crate::net::SHARED_INFO_LEN;
@@ -67,6 +68,32 @@ impl SkBuff {
         }
         self.publish();
         done
+    }
+
+    /// `bpf_lwt_push_encap` of IP: headers of an outer packet, IPv4 or IPv6, before the packet.
+    pub(crate) fn push_ip_encap(&mut self, headers: &[u8]) -> Result<(), Errno> {
+        let (protocol, ip_len, is_udp) = outer_header(headers).ok_or(Errno::EINVAL)?;
+        let len = headers.len() as u32;
+        self.reserve(len, 0)?;
+        self.data -= len;
+        (self.len, self.head_len) = (self.len + len, self.head_len + len);
+        self.region.write(self.data, headers);
+        let order = self.region.order();
+        if protocol == ETH_P_IP && headers[10..12] == [0, 0] {
+            let sum = csum_fold(csum_partial(&headers[..ip_len as usize], 0, order));
+            let bytes = if order == ByteOrder::Little { sum.to_le_bytes() } else { sum.to_be_bytes() };
+            self.region.write(self.data + 10, &bytes);
+        }
+        self.network = self.data;
+        if is_udp {
+            self.transport = Some(self.network + ip_len);
+        }
+        (self.protocol, self.hash, self.encapsulation) = (protocol, None, true);
+        if let Checksum::Complete(sum) = self.checksum {
+            self.set_checksum(Checksum::Complete(csum_partial(headers, sum, order)));
+        }
+        self.publish();
+        Ok(())
     }
 
     /// `bpf_skb_change_type`.
@@ -266,4 +293,22 @@ impl SkBuff {
             self.gso_size = size(self.gso_size);
         }
     }
+}
+
+/// Protocol and length of an outer IP header, and whether UDP follows; none if it is not whole.
+fn outer_header(headers: &[u8]) -> Option<(u16, u32, bool)> {
+    const HEADROOM_MAX: usize = 256;
+    const IPPROTO_UDP: u8 = 17;
+    const UDP_LEN: usize = 8;
+    if headers.len() < IPV4_HLEN as usize || headers.len() > HEADROOM_MAX {
+        return None;
+    }
+    let (protocol, ip_len, next) = match headers[0] >> 4 {
+        4 => (ETH_P_IP, 4 * usize::from(headers[0] & 15), headers[9]),
+        6 => (ETH_P_IPV6, IPV6_HLEN as usize, headers[6]),
+        _ => return None,
+    };
+    let is_udp = next == IPPROTO_UDP;
+    let needed = ip_len + if is_udp { UDP_LEN } else { 0 };
+    (headers.len() >= needed && ip_len >= IPV4_HLEN as usize).then_some((protocol, ip_len as u32, is_udp))
 }
