@@ -330,7 +330,7 @@ fn sysctls_are_written_as_programs_want() {
 
 #[test]
 fn devices_are_told_by_kind_numbers_and_access() {
-    // As dev_cgroup.c: /dev/zero may be read and written, and not made.
+    // /dev/zero may be read and written, and not made.
     let text = "r2 = *(u32 *)(r1 + 0); r3 = *(u32 *)(r1 + 4); r4 = *(u32 *)(r1 + 8); r5 = *(u16 *)(r1 + 0); r0 = 0
         if w5 != 2 goto out; if w3 != 1 goto out; if w4 != 5 goto out; w2 >>= 16; w2 &= 1; if w2 != 0 goto out; r0 = 1
         out: exit";
