@@ -368,10 +368,12 @@ fn stopped(state: &State, program: &LoadedProgram) -> AccessError {
     let op = program.ops.ops[state.pc];
     let (base, off, len, write) = match op.code {
         Code::Rare => match program.ops.rare[op.imm as usize] {
-            Insn::Atomic { base, off, size, .. } | Insn::StoreRelease { base, off, size, .. } => {
-                (base.index(), i64::from(off), size.bytes(), true)
+            // All of them are looked at as reads first.
+            Insn::Atomic { base, off, size, .. }
+            | Insn::StoreRelease { base, off, size, .. }
+            | Insn::LoadAcquire { base, off, size, .. } => {
+                (base.index(), i64::from(off), size.bytes(), false)
             }
-            Insn::LoadAcquire { base, off, size, .. } => (base.index(), i64::from(off), size.bytes(), false),
             _ => (0, 0, 0, true),
         },
         code => {

@@ -140,6 +140,10 @@ extern "C" fn handler(signal: i32, info: *mut libc::siginfo_t, context: *mut lib
 /// # Safety
 /// Called by the handler, with what the kernel gave it.
 unsafe fn guest_fault(info: &libc::siginfo_t, context: &mut libc::ucontext_t) -> bool {
+    // One that somebody sent says nothing about an access.
+    if !stopped_access(info) {
+        return false;
+    }
     let (ip, state) = host::stopped_at(context);
     let inside = |slot: &&Slot| {
         let start = slot.start.load(Ordering::Acquire);
@@ -160,6 +164,11 @@ unsafe fn guest_fault(info: &libc::siginfo_t, context: &mut libc::ucontext_t) ->
     true
 }
 
+/// Whether the processor stopped an access: nobody sent the signal.
+fn stopped_access(info: &libc::siginfo_t) -> bool {
+    info.si_code > 0
+}
+
 /// Does what was to be done before.
 ///
 /// # Safety
@@ -169,13 +178,18 @@ unsafe fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c
     // SAFETY: it is set before the handler is installed, and stays.
     let before = unsafe { &(*BEFORE_PTR.load(Ordering::Acquire)).0[index] };
     match before.sa_sigaction {
+        // SAFETY: as above.
+        libc::SIG_IGN if !stopped_access(unsafe { &*info }) => {}
         libc::SIG_DFL | libc::SIG_IGN => {
-            // The access is tried again and does what it would have done.
+            // An access is tried again and does what it would have done; what was sent is sent again.
             // SAFETY: sets the default back; sigaction may be called in a signal.
             unsafe {
                 let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
                 action.sa_sigaction = libc::SIG_DFL;
                 libc::sigaction(signal, &action, ptr::null_mut());
+                if !stopped_access(&*info) {
+                    libc::raise(signal);
+                }
             }
         }
         handler if before.sa_flags & libc::SA_SIGINFO != 0 => {
