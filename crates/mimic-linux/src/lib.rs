@@ -269,7 +269,7 @@ impl Emulator for Linux {
     }
 
     fn probe_loads(&self, program: &Program) -> bool {
-        progs::probe_loads(program.prog_type)
+        progs::probe_loads(program)
     }
 
     fn run_ended(&self, call: &mut Call<'_>) -> Result<(), Trap> {

@@ -64,7 +64,10 @@ impl Linux {
             }
             "sk_buff" => {
                 let sock = self.socket_key(from.load(168, Size::Dw));
-                self.fill_struct(&region, name, |to| fill_skb(to, &from, sock));
+                // Behind the packet is what shares its pages; a program's own types may do without it.
+                let shared = self.kern_struct(view.memory(), ctx, "skb_shared_info").ok();
+                let shared = shared.map_or(0, |shared| shared.base());
+                self.fill_struct(&region, name, |to| fill_skb(to, &from, sock, shared));
             }
             "bpf_sock_addr_kern" => {
                 let uaddr = self.kern_struct(view.memory(), ctx, "sockaddr_storage")?;
@@ -197,8 +200,10 @@ fn fill_xdp(to: &mut Fields<'_>, from: &Context<'_>, rxq: u64) {
     to.set("frame_sz", 4096);
 }
 
-fn fill_skb(to: &mut Fields<'_>, from: &Context<'_>, sock: Option<ObjectKey>) {
+/// `shared` is where `skb_shared_info` is, 0 if it is nowhere: `head` and `end` lead there.
+fn fill_skb(to: &mut Fields<'_>, from: &Context<'_>, sock: Option<ObjectKey>, shared: u64) {
     let (data, end) = (from.word(76), from.word(80));
+    let head_len = if shared > end { shared.wrapping_sub(data) } else { end.saturating_sub(data) };
     let protocol = from.word(16) as u16;
     for (path, value) in [
         ("len", from.word(0)),
@@ -218,7 +223,7 @@ fn fill_skb(to: &mut Fields<'_>, from: &Context<'_>, sock: Option<ObjectKey>) {
         ("data", data),
         ("head", data),
         ("tail", end.saturating_sub(data)),
-        ("end", end.saturating_sub(data)),
+        ("end", head_len),
         ("users.refs.counter", 1),
     ] {
         to.set(path, value);

@@ -61,6 +61,7 @@ pub use xdp::{RxMetadata, Xdp, XdpContext};
 
 use crate::world::Socket;
 use mimic_abi::ProgType;
+use mimic_object::{Program, RefTarget};
 use mimic_vm::{Context, RawContext};
 
 /// The context that a program of this type gets for a packet, when nothing else is said: a received Ethernet frame for types that see
@@ -79,11 +80,17 @@ pub fn context_for_packet(prog_type: Option<ProgType>, frame: &[u8]) -> Box<dyn 
     }
 }
 
-/// Whether programs of this type look into kernel objects by fault-safe loads, to which nothing reads as zero.
-pub(crate) fn probe_loads(prog_type: Option<ProgType>) -> bool {
+/// Whether a program looks into kernel objects by fault-safe loads, to which nothing reads as zero: those of types that do nothing else, and
+/// those that ask for a pointer as a kernel's structure.
+pub(crate) fn probe_loads(program: &Program) -> bool {
     use ProgType::*;
+    const CASTS: [&str; 2] = ["bpf_rdonly_cast", "bpf_cast_to_kern_ctx"];
+    let casts = |target: &RefTarget| matches!(target, RefTarget::Kfunc { name, .. } if CASTS.contains(&name.as_str()));
+    if program.refs.iter().any(|reference| casts(&reference.target)) {
+        return true;
+    }
     matches!(
-        prog_type,
+        program.prog_type,
         Some(
             Kprobe
                 | Tracepoint

@@ -114,7 +114,10 @@ pub fn test_run(process: &mut Process, run: &TestRun<'_>) -> Result<TestRunOut, 
     use ProgType::*;
     let linked = process.program().linked();
     let Some(prog_type) = linked.prog_type else {
-        return Err(TestRunError::Unsupported(format!("program {} has no type", linked.name)));
+        return Err(TestRunError::Unsupported(format!(
+            "program {} has no type: its section {:?} says none, and nothing else tells; give it one (--type)",
+            linked.name, linked.section
+        )));
     };
     if let Some(linux) = process.vm().emulator_as::<Linux>() {
         // The values of cgroup storage begin as zeros: the program is attached to no cgroup.
