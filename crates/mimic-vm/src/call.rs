@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub type HelperResult = Result<u64, Trap>;
 
 /// What a helper can do instead of returning a number.
+// The tag is as wide as results are read in: processors wait for a narrow store that is read with what is next to it.
+#[repr(u64)]
 pub enum Trap {
     /// Answer with an error: r0 is the negated number. `?` turns an [`Errno`] into this.
     Errno(Errno),
@@ -29,6 +31,8 @@ pub enum Trap {
     /// Leave the program, now, with this r0, as a legacy packet load beyond the packet does.
     ExitProgram(u64),
 }
+
+const _: () = assert!(size_of::<HelperResult>() == 16, "a tag and a word");
 
 impl From<Errno> for Trap {
     fn from(errno: Errno) -> Trap {

@@ -72,13 +72,21 @@ pub(super) unsafe extern "C" fn plain(
     let helper = unsafe { &*(machine.process.state.jit.helper as *const HelperRef) };
     let regs = &mut machine.process.state.regs;
     (regs[1], regs[2], regs[3], regs[4], regs[5]) = (r1, r2, r3, r4, r5);
-    match catch_unwind(AssertUnwindSafe(|| machine.call_plain(helper, [r1, r2, r3, r4, r5]))) {
-        Ok(Ok(value)) => return Pair { value, status: 0 },
-        Ok(Err(Trap::Errno(errno))) => return Pair { value: errno.to_r0(), status: 0 },
-        Ok(Err(trap)) => machine.process.state.jit.trap = Some(trap),
-        Err(panic) => machine.process.state.jit.panic = Some(panic),
+    let call = || match machine.call_plain(helper, [r1, r2, r3, r4, r5]) {
+        Ok(value) => Pair { value, status: 0 },
+        Err(Trap::Errno(errno)) => Pair { value: errno.to_r0(), status: 0 },
+        Err(trap) => {
+            machine.process.state.jit.trap = Some(trap);
+            Pair { value: 0, status: 1 }
+        }
+    };
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(pair) => pair,
+        Err(panic) => {
+            machine.process.state.jit.panic = Some(panic);
+            Pair { value: 0, status: 1 }
+        }
     }
-    Pair { value: 0, status: 1 }
 }
 
 /// What `bpf_map_lookup_elem` answers for a key of 4 bytes.
