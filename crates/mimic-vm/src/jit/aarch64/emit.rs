@@ -1,10 +1,10 @@
 //! eBPF's operations in AArch64.
 
 use super::asm::{Arith, Asm, Cc, LR, Logic, Mem, Move, Pair, Reg, Two, ZR};
-use crate::jit::backend::{Access, Backend, Check, Finished, HelperCall, Reach, Src, TooLong};
+use crate::jit::backend::{Access, Backend, Check, Finished, HelperCall, Lookup, Reach, Src, TooLong};
 use crate::jit::label::Label;
-use crate::jit::runtime;
 use crate::jit::state::Reason;
+use crate::map::ArrayLayout;
 use crate::memory::{Window, size_index};
 use crate::process::{FRAME_STRIDE, MAY_GOTO_MAX, State};
 use core::mem::{offset_of, size_of};
@@ -427,27 +427,23 @@ impl Backend for AArch64 {
     }
 
     fn helper(&mut self, call: HelperCall, trapped: Label) {
-        self.asm.constant(SCRATCH, call.op.into());
-        self.store_field(offset_of!(State, pc), SCRATCH);
-        self.store_field(jit_field!(budget), BUDGET);
-        if call.looks {
-            for number in [0, 6, 7, 8, 9] {
-                self.store_field(saved(number), MAP[number]);
-            }
-        }
-        self.asm.constant(SCRATCH, call.helper as u64);
-        self.store_field(jit_field!(helper), SCRATCH);
-        self.asm.push(LR);
-        self.asm.mov(true, Reg(0), STATE);
-        self.asm.constant(SCRATCH, runtime::helper as *const () as u64);
-        self.asm.call_reg(SCRATCH);
-        self.asm.pop(LR);
-        self.load_field(BUDGET, jit_field!(budget));
-        self.asm.jump_if_zero(false, false, Reg(1), trapped);
-        for number in (1..=5).filter(|number| call.keep & 1 << number != 0) {
-            self.load_field(MAP[number], saved(number));
-        }
-        self.forget();
+        self.helper_call(call, trapped);
+    }
+
+    fn cpu(&mut self) -> bool {
+        self.written(0);
+        self.load_cpu(reg(0));
+        true
+    }
+
+    fn array_lookup(&mut self, lookup: Lookup, layout: ArrayLayout, none: Label) -> bool {
+        self.lookup_in_array(lookup, layout, none);
+        true
+    }
+
+    fn map_lookup(&mut self, lookup: Lookup, map: usize, key_size: u32, keep: u16, trapped: Label) -> bool {
+        self.lookup_by_call(lookup, map, key_size, keep, trapped);
+        true
     }
 
     fn ret(&mut self) {

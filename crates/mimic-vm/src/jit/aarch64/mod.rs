@@ -15,6 +15,7 @@
 
 mod asm;
 mod atomic;
+mod calls;
 mod emit;
 #[cfg(target_arch = "aarch64")]
 pub(in crate::jit) mod host;
