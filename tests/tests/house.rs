@@ -12,6 +12,7 @@ const UNSAFE: &[&str] = &[
     "benches/src/engine/rbpf.rs",
     "crates/mimic-vm/src/jit/",
     "crates/mimic-vm/src/memory/",
+    "tests/src/canary.rs",
     "tests/src/kernel/sys.rs",
 ];
 
