@@ -92,7 +92,11 @@ fn lookup_line(question: &Question, name: &str, errno: i32, retval: u32, ctx: &[
 }
 
 fn attach_type(prog_type: ProgType) -> u32 {
-    if prog_type == ProgType::SkLookup { AttachType::SkLookup.id() } else { 0 }
+    match prog_type {
+        ProgType::SkLookup => AttachType::SkLookup.id(),
+        ProgType::Netfilter => AttachType::Netfilter.id(),
+        _ => 0,
+    }
 }
 
 fn frame(input: &Input) -> Vec<u8> {
@@ -127,6 +131,9 @@ pub(crate) fn ask_kernel(question: &Question, maps: &[Map]) -> Vec<String> {
         let ctx_in = (!input.ctx.is_empty()).then_some(&input.ctx[..]);
         let run = TestRunAttr { data_in: Some(&data), data_size_out: 1024, ctx_in, ..TestRunAttr::default() };
         let answer = prog.test_run(&run);
+        if answer.errno != 0 {
+            return line(question, name, answer.errno, 0, &[]);
+        }
         line(question, name, answer.errno, answer.retval, &answer.data_out)
     };
     question.inputs.iter().map(ask).collect()
@@ -177,6 +184,7 @@ pub(crate) fn ask_mimic(vm: &Arc<Vm>, question: &Question, maps: &[Arc<MapRef>])
         };
         match test_run(&mut process, &run) {
             Ok(out) => line(question, name, out.errno.map_or(0, |errno| errno.0), out.retval, &out.data_out),
+            Err(TestRunError::Errno(errno, _)) => line(question, name, errno.0, 0, &[]),
             Err(error) => format!("{} [{name}]: {error}", question.name),
         }
     };

@@ -131,6 +131,28 @@ pub const SK_LOOKUP: CtxLayout = CtxLayout {
     ],
 };
 
+/// `bpf_nf_ctx`: pointers to the state of a hook and to the packet.
+pub const NF_CTX: CtxLayout =
+    CtxLayout { name: "bpf_nf_ctx", size: 16, fields: &[field("state", 0, 8, H), field("skb", 8, 8, H)] };
+
+/// `nf_hook_state`.
+pub const NF_HOOK_STATE: CtxLayout = CtxLayout {
+    name: "nf_hook_state",
+    size: 48,
+    fields: &[
+        field("hook", 0, 1, R),
+        field("pf", 1, 1, R),
+        field("in", 8, 8, R),
+        field("out", 16, 8, R),
+        field("sk", 24, 8, R),
+        field("net", 32, 8, R),
+        field("okfn", 40, 8, R),
+    ],
+};
+
+/// The packet of a netfilter program: the kernel's own structure, of whose fields nothing is shown.
+pub const SK_BUFF_HIDDEN: CtxLayout = CtxLayout { name: "sk_buff", size: SK_BUFF_LEN, fields: &[] };
+
 /// `sk_msg_md`.
 pub const SK_MSG: CtxLayout = CtxLayout {
     name: "sk_msg_md",

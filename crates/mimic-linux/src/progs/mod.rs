@@ -46,7 +46,7 @@ pub use sk_lookup::{SkLookup, SkLookupContext};
 pub use sk_msg::{SkMsg, SkMsgContext};
 pub(crate) use sk_reuseport::From as ReuseportFrom;
 pub use sk_reuseport::{SkReuseport, SkReuseportContext};
-pub use skb::{SkbContext, SkbFields, SkbStart};
+pub use skb::{NF_HOOK_STATE_LEN, NfHook, SkbContext, SkbFields, SkbStart};
 pub(crate) use sock_ops::{OP_HDR_OPT_LEN, OP_WRITE_HDR_OPT, TCP_LEN};
 pub use sock_ops::{SOCK_OPS, SockOpsContext, SockOpsResult};
 pub use test_run::{
@@ -74,6 +74,12 @@ pub fn context_for_packet(prog_type: Option<ProgType>, frame: &[u8]) -> Box<dyn 
             SchedCls | SchedAct | SocketFilter | CgroupSkb | LwtIn | LwtOut | LwtXmit | LwtSeg6local
             | FlowDissector | SkSkb,
         ) => Box::new(SkbContext::packet(frame)),
+        Some(Netfilter) => {
+            let pf = if crate::net::eth::protocol(frame) == crate::net::eth::ETH_P_IPV6 { 10 } else { 2 };
+            let mut context = SkbContext::packet(frame);
+            context.hook = NfHook { pf, in_ifindex: 1, ..NfHook::default() };
+            Box::new(context)
+        }
         Some(SkReuseport) => Box::new(SkReuseportContext::packet(frame, Socket::default())),
         Some(SkMsg) => Box::new(SkMsgContext::new(frame, Socket::default())),
         Some(_) | None => Box::new(RawContext::with_len(frame)),

@@ -6,6 +6,7 @@ use crate::Linux;
 use crate::net::{self, Checksum, ClonedPacket, Redirect, SkBuff, eth};
 use crate::world::Socket;
 use crate::world::socket::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
+use crate::{ObjectKey, View};
 use mimic_abi::{Errno, Packet, ProgType, Size};
 use mimic_vm::memory::{Access, Layout, Region};
 use mimic_vm::{Context, ContextError, Setup};
@@ -69,6 +70,22 @@ pub struct SkbFields {
     pub gso_type: u32,
 }
 
+/// A hook of netfilter. Mirrors `struct nf_hook_state`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NfHook {
+    /// `NF_INET_*`: 0 before routing, 1 local in, 2 forward, 3 local out, 4 after routing.
+    pub hook: u8,
+    /// `NFPROTO_IPV4` (2) or `NFPROTO_IPV6` (10).
+    pub pf: u8,
+    /// The device that the packet came in by, by index; 0 for none.
+    pub in_ifindex: u32,
+    /// The device that it leaves by, by index; 0 for none.
+    pub out_ifindex: u32,
+}
+
+/// Bytes of `struct nf_hook_state`.
+pub const NF_HOOK_STATE_LEN: u32 = layout::NF_HOOK_STATE.size;
+
 /// A packet for a program that sees socket buffers. It can be run again and again; each run begins with `frame` and `fields`.
 #[derive(Debug)]
 pub struct SkbContext {
@@ -98,6 +115,8 @@ pub struct SkbContext {
     flow_keys_after: Option<FlowKeys>,
     pub(crate) redirect: Option<Redirect>,
     pub(crate) clones: Vec<ClonedPacket>,
+    /// The hook that the packet is at, for netfilter programs.
+    pub hook: NfHook,
     /// Interface id and link of the IPsec interface that it came by, or that the program gave it.
     pub xfrm: Option<(u32, u32)>,
     /// The cookie of the socket that the program gave it.
@@ -130,6 +149,7 @@ impl SkbContext {
             flow_keys_after: None,
             redirect: None,
             clones: Vec::new(),
+            hook: NfHook::default(),
             xfrm: None,
             assigned: None,
             buff: None,
@@ -252,7 +272,9 @@ impl SkbContext {
         match (self.start, prog_type) {
             (SkbStart::Mac, _) => 0,
             (SkbStart::Network, _) => self.link_len,
-            (SkbStart::ByType, Some(CgroupSkb | LwtIn | LwtOut | LwtXmit | LwtSeg6local)) => self.link_len,
+            (SkbStart::ByType, Some(CgroupSkb | LwtIn | LwtOut | LwtXmit | LwtSeg6local | Netfilter)) => {
+                self.link_len
+            }
             (SkbStart::ByType, Some(SkSkb)) => self.payload_off().unwrap_or(self.link_len),
             (SkbStart::ByType, _) => 0,
         }
@@ -335,6 +357,28 @@ impl SkbContext {
         Ok(())
     }
 
+    /// The context of netfilter programs, which leads to the hook and to the packet.
+    fn enter_hook(&self, setup: &mut Setup<'_>, skb: u64) -> Result<u64, ContextError> {
+        let state =
+            setup.region("hook", layout::NF_HOOK_STATE.size, Layout::Fields(layout::NF_HOOK_STATE))?;
+        let ctx =
+            setup.region("context of netfilter", layout::NF_CTX.size, Layout::Fields(layout::NF_CTX))?;
+        let pointer = |key: ObjectKey| {
+            let linux = setup.emulator::<Linux>();
+            linux.and_then(|linux| linux.object(setup.memory(), key, View::Kernel).ok()).unwrap_or(0)
+        };
+        let device = |ifindex: u32| if ifindex == 0 { 0 } else { pointer(ObjectKey::Device(ifindex)) };
+        state.fill(0, layout::NF_HOOK_STATE.size, 0);
+        state.store(0, Size::B, self.hook.hook.into());
+        state.store(1, Size::B, self.hook.pf.into());
+        state.store(8, Size::Dw, device(self.hook.in_ifindex));
+        state.store(16, Size::Dw, device(self.hook.out_ifindex));
+        state.store(32, Size::Dw, pointer(ObjectKey::Net));
+        ctx.store(0, Size::Dw, state.base());
+        ctx.store(8, Size::Dw, skb);
+        Ok(ctx.base())
+    }
+
     fn read_fields(&self, buff: &SkBuff) -> SkbFields {
         let md = &buff.md;
         let word = |off: u32| md.load(off, Size::W) as u32;
@@ -406,6 +450,9 @@ impl Context for SkbContext {
         }
         self.retval = None;
         let md = self.buff.as_ref().map_or(0, |buff| buff.md.base());
+        if setup.program().linked().prog_type == Some(ProgType::Netfilter) {
+            return Ok([self.enter_hook(setup, md)?, 0, 0, 0, 0]);
+        }
         Ok([md, 0, 0, 0, 0])
     }
 
@@ -423,6 +470,9 @@ impl Context for SkbContext {
 
 /// What programs of a type may do with the packet and with `__sk_buff`.
 fn rights(prog_type: Option<ProgType>) -> (Access, mimic_abi::CtxLayout) {
+    if prog_type == Some(ProgType::Netfilter) {
+        return (Access::Read, layout::SK_BUFF_HIDDEN);
+    }
     let spec = prog_type.and_then(super::spec);
     let layout = spec.and_then(|spec| spec.context).filter(|layout| layout.size == layout::SK_BUFF_LEN);
     let access = match spec.map(|spec| spec.packet) {

@@ -37,7 +37,6 @@ const STATED: Support = Support::Partial(
 const EVENTS: Support = Support::Partial(
     "the event is stated by who runs it, and its outcome recorded: the world's sockets send and receive nothing",
 );
-const RAW: Support = Support::Partial("runs on a raw context: bytes and arguments that you give");
 
 const PROBES: Support = Support::Partial(
     "registers of x86-64 or arm64 are stated by who runs it, and only read; nothing is probed",
@@ -153,8 +152,10 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
     ProgTypeSpec::new(ProgType::SockOps, "events in the life of a TCP connection")
         .attach(&[AttachType::CgroupSockOps])
         .range(0, 1)
+        .context(layout::SOCK_OPS)
+        .packet(Packet::Read)
         .since(4, 13)
-        .support(RAW),
+        .support(EVENTS),
     ProgTypeSpec::new(ProgType::SkSkb, "what a socket of a sock map receives")
         .attach(&[
             AttachType::SkSkbStreamParser,
@@ -286,11 +287,15 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
     ProgTypeSpec::new(ProgType::Syscall, "a buffer of the caller's").test_run().since(5, 14),
     ProgTypeSpec::new(ProgType::Netfilter, "packets at a netfilter hook")
         .attach(&[AttachType::Netfilter])
+        .context(layout::NF_CTX)
+        .packet(Packet::Read)
         .returns(Returns::Verdict(NF_VERDICTS))
         .range(0, 1)
         .test_run()
         .since(6, 4)
-        .support(RAW),
+        .support(Support::Partial(
+            "the packet is reached by bpf_dynptr_from_skb; fields of struct sk_buff cannot be read",
+        )),
 ];
 
 /// The row of a program type.

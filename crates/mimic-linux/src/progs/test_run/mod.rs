@@ -5,6 +5,7 @@
 
 mod bytes;
 mod flow;
+mod netfilter;
 mod reach;
 mod skb;
 mod xdp;
@@ -132,7 +133,8 @@ pub fn test_run(process: &mut Process, run: &TestRun<'_>) -> Result<TestRunOut, 
         Syscall => bytes::syscall(process, run),
         FlowDissector => flow::flow_dissector(process, run),
         SkLookup => flow::sk_lookup(process, run),
-        Tracing | StructOps | Netfilter => {
+        Netfilter => netfilter::test_run(process, run),
+        Tracing | StructOps => {
             Err(TestRunError::Unsupported(format!("test-run of {prog_type} programs is not there")))
         }
         Unspec | Kprobe | Tracepoint | PerfEvent | CgroupSock | SockOps | SkSkb | CgroupDevice | SkMsg
