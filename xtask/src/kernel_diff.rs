@@ -147,7 +147,9 @@ fn with_kernel(options: &Options) -> Result<Report, String> {
         }
     };
     let report = kernel.diff_random(seeds, DIFFERENCES_MAX, progress);
-    let differences = report.differences.iter().map(ToString::to_string).collect();
+    let differences: Vec<String> = report.differences.iter().map(ToString::to_string).collect();
+    // The engines may have hours to go.
+    println!("{} compared with the kernel, {} different", report.compared, differences.len());
     Ok(Report { compared: report.compared, engines: 0, refused: report.refused, differences })
 }
 
