@@ -3,6 +3,7 @@
 //! What the kernel takes and refuses is told by its selftests fexit_bpf2bpf (global functions only, same arguments, same return type).
 
 use mimic::linux::Linux;
+use mimic::linux::maps::{LinuxMap, PerfEventArray};
 use mimic::linux::progs::XdpContext;
 use mimic::object::Object;
 use mimic::vm::{Checks, Engine, Vm};
@@ -110,4 +111,20 @@ fn a_traced_context_is_the_kernels() {
     let program = loaded.program("filter").expect("there");
     program.run_traced(XdpContext::packet([0; 64]), &[tracer]).expect("it runs");
     assert_eq!(seen(&loaded), [64, 73]);
+}
+
+/// `bpf_xdp_output`: the data, then as much of the traced program's packet as was asked for.
+#[test]
+fn a_traced_packet_is_shown() {
+    let loaded = load(Engine::Interp);
+    let tracer = loaded.program("filter_shown").expect("there");
+    let program = loaded.program("filter").expect("there");
+    loaded.map("events").expect("there").open_perf(1 << 16);
+    program.run_traced(XdpContext::packet([7; 64]), &[tracer]).expect("it runs");
+    assert_eq!(seen(&loaded), [100, -14, -22]);
+    let map: &dyn std::any::Any = &*loaded.map("events").expect("there").map().map;
+    let events = map.downcast_ref::<LinuxMap<PerfEventArray>>().expect("of this type").ops();
+    let [sample] = &events.take()[..] else { panic!("one sample") };
+    let expected = [&0x1122_3344_5566_7788u64.to_le_bytes()[..], &[7; 4]].concat();
+    assert_eq!(sample.data[..12], expected);
 }

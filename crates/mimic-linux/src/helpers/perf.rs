@@ -2,6 +2,7 @@
 
 use super::map::with_bytes;
 use super::row::{READ, WRITE};
+use crate::Linux;
 use crate::maps::{LinuxMap, PerfEventArray};
 use crate::net;
 use crate::progs::Counter;
@@ -41,7 +42,7 @@ pub(super) const ROWS: &[Helper] = &[
             .since(4, 15),
         perf_event_read_value,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(111, "skb_output")
             .args(&[
                 arg("ctx", ArgType::BtfId("sk_buff")),
@@ -53,8 +54,9 @@ pub(super) const ROWS: &[Helper] = &[
             .flags(HelperFlags::GPL_ONLY)
             .since(5, 5)
             .support(TRACING),
+        skb_output,
     ),
-    Helper::listed(
+    Helper::new(
         HelperSpec::new(121, "xdp_output")
             .args(&[
                 arg("ctx", ArgType::BtfId("xdp_buff")),
@@ -66,11 +68,13 @@ pub(super) const ROWS: &[Helper] = &[
             .flags(HelperFlags::GPL_ONLY)
             .since(5, 7)
             .support(TRACING),
+        xdp_output,
     ),
 ];
 
-const TRACING: Support =
-    Support::Refused("needs tracing programs on functions that take packets, which are not there yet");
+const TRACING: Support = Support::Partial(
+    "of packets of emulated programs that are traced: what pointers reach of them, without fragments",
+);
 
 /// `BPF_F_CTXLEN_MASK`: how much of the packet is to follow the data, in bytes.
 const CTX_LEN_MASK: u64 = 0xf_ffff << 32;
@@ -93,6 +97,47 @@ fn perf_event_output(
         return Err(Errno::EINVAL.into());
     }
     let bytes = if packet_len > 0 { packet_bytes(call, packet_len)? } else { Vec::new() };
+    let Ok(len) = u32::try_from(size) else { return Err(Errno::E2BIG.into()) };
+    with_bytes(call, data, len, |data| {
+        array.output(call.cpu(), flags as u32, data, &bytes)?;
+        Ok(0)
+    })
+}
+
+fn skb_output(call: &mut Call<'_>, skb: u64, map: u64, flags: u64, data: u64, size: u64) -> HelperResult {
+    // `data` and `data_end` of `struct __sk_buff`.
+    kernel_packet_output(call, (skb, [76, 80]), map, flags, (data, size))
+}
+
+fn xdp_output(call: &mut Call<'_>, xdp: u64, map: u64, flags: u64, data: u64, size: u64) -> HelperResult {
+    // `data` and `data_end` of `struct xdp_md`.
+    kernel_packet_output(call, (xdp, [0, 4]), map, flags, (data, size))
+}
+
+/// Of the packet of a traced program, which the kernel's structure behind its context stands for.
+fn kernel_packet_output(
+    call: &mut Call<'_>,
+    (packet, ends): (u64, [u64; 2]),
+    map: u64,
+    flags: u64,
+    (data, size): (u64, u64),
+) -> HelperResult {
+    let array = call.map_as::<LinuxMap<PerfEventArray>>(map)?.ops();
+    let packet_len = (flags & CTX_LEN_MASK) >> 32;
+    if flags & !(INDEX_MASK | CTX_LEN_MASK) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if packet == 0 {
+        return Err(Errno::EFAULT.into());
+    }
+    let ctx = Linux::of(call).ctx_of_kern(packet);
+    let ctx =
+        ctx.ok_or_else(|| call.bad_argument(format!("{packet:#x} is no packet of a traced program")))?;
+    let [start, end] = [call.load(ctx + ends[0], Size::W)?, call.load(ctx + ends[1], Size::W)?];
+    if packet_len > end.saturating_sub(start) {
+        return Err(Errno::EFAULT.into());
+    }
+    let bytes = call.read_vec(start, packet_len)?;
     let Ok(len) = u32::try_from(size) else { return Err(Errno::E2BIG.into()) };
     with_bytes(call, data, len, |data| {
         array.output(call.cpu(), flags as u32, data, &bytes)?;

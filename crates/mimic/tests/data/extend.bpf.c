@@ -121,4 +121,22 @@ int BPF_PROG(filter_ends, struct xdp_buff *xdp, int ret)
 	return 0;
 }
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} events SEC(".maps");
+
+SEC("fexit/filter")
+int BPF_PROG(filter_shown, struct xdp_buff *xdp, int ret)
+{
+	__u64 mark = 0x1122334455667788;
+
+	see(100 + bpf_xdp_output(xdp, &events, 0 | 4ULL << 32, &mark, sizeof(mark)));
+	see(bpf_xdp_output(xdp, &events, 0 | 65ULL << 32, &mark, sizeof(mark)));
+	see(bpf_xdp_output(xdp, &events, 1ULL << 60, &mark, sizeof(mark)));
+	return 0;
+}
+
 char _license[] SEC("license") = "GPL";
