@@ -3,6 +3,7 @@
 use crate::fault::Fault;
 use crate::interp::Machine;
 use crate::program::FuncRef;
+use std::sync::Arc;
 
 /// See [`crate::Process::entry`].
 ///
@@ -23,7 +24,8 @@ impl<'a> Entry<'a> {
     /// Calls the function with these in r1 to r5; answers r0.
     #[inline]
     pub fn call(&mut self, args: [u64; 5]) -> Result<u64, Box<Fault>> {
-        let at_once = if self.main { self.machine.run_at_once(self.func.program.id(), args) } else { None };
+        let at_once =
+            if self.main { self.machine.run_at_once(Arc::as_ptr(&self.func.program), args) } else { None };
         match at_once {
             Some(end) => end,
             None => self.call_anew(args),

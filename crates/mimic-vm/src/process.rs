@@ -136,7 +136,7 @@ impl Process {
         probe: &mut P,
     ) -> Result<Outcome, RunError> {
         let args = self.enter(context).map_err(RunError::Context)?;
-        let program = self.entry.id;
+        let program = Arc::as_ptr(&self.entry);
         let at_once = match P::ACTIVE {
             true => None,
             false => Machine { process: self, context }.run_at_once(program, args),

@@ -5,7 +5,9 @@
 use mimic_abi::asm::assemble;
 use mimic_abi::{ByteOrder, Insn, RawInsn};
 use mimic_object::Program;
-use mimic_vm::{Call, Checks, Emulator, Engine, Helper, HelperResult, Limits, Outcome, RawContext, Trap, Vm};
+use mimic_vm::{
+    Call, Checks, Emulator, Engine, FuncRef, Helper, HelperResult, Limits, Outcome, RawContext, Trap, Vm,
+};
 use std::process::Command;
 
 /// Helpers: 1 adds, 2 tail calls the running program, 3 fails.
@@ -356,5 +358,27 @@ fn an_entry_does_what_runs_do() {
             assert!(fault.contains("read of 8 bytes at 0x28"), "{fault}");
             assert_eq!(entry.call([1, 2, 0, 0, 0]).expect("it returns"), 3);
         }
+    }
+}
+
+#[test]
+fn a_program_that_gets_the_id_of_a_removed_one_runs_its_own_code() {
+    for (engine, checks) in [PRECISE, CAGE] {
+        let vm = Vm::builder(Small).engine(engine).checks(checks).build().expect("address space");
+        let add = |text: &str| {
+            let code = assemble(text, &()).expect("it is well-formed").slots;
+            vm.add(Program::from_code("test", code, ByteOrder::Little), &[]).expect("it loads")
+        };
+        let mut process = vm.process(&add("r0 = 0; exit"), 0).expect("memory");
+        let mut ids = Vec::new();
+        for r2 in [7, 8] {
+            let program = add(&format!("r1 = 1; r2 = {r2}; r3 = 0; r4 = 0; r5 = 0; call 1; exit"));
+            let func = FuncRef { program, pc: 0 };
+            let outcome = process.call(&func, [0; 5], &mut RawContext::default()).expect("it ends");
+            assert_eq!(outcome.r0, 1 + r2, "{checks:?}");
+            vm.remove_program(func.program.id());
+            ids.push(func.program.id());
+        }
+        assert_eq!(ids[0], ids[1], "the test is about one id");
     }
 }

@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::interp::Control;
 use crate::process::Process;
+use crate::program::LoadedProgram;
 
 /// Whether there is a JIT.
 pub(crate) const HERE: bool = false;
@@ -29,7 +30,11 @@ pub(crate) enum Choice {
 
 impl crate::interp::Machine<'_> {
     /// Never: there is no code.
-    pub(crate) fn run_at_once(&mut self, _program: u32, _args: [u64; 5]) -> Option<Result<u64, Box<Fault>>> {
+    pub(crate) fn run_at_once(
+        &mut self,
+        _program: *const LoadedProgram,
+        _args: [u64; 5],
+    ) -> Option<Result<u64, Box<Fault>>> {
         None
     }
 }

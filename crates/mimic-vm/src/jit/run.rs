@@ -27,8 +27,8 @@ pub(crate) enum Choice {
 
 /// Code that is at hand for the next run.
 pub(crate) struct Ready {
-    /// The program that it is of.
-    program: u32,
+    /// The program that it is of. Held: its code names what the program owns, and ids are given again.
+    program: Arc<LoadedProgram>,
     mode: Mode,
     code: Arc<Compiled>,
     /// The address of the code's way in for a fresh run.
@@ -41,7 +41,7 @@ pub(crate) struct Ready {
 impl Ready {
     #[inline]
     fn suits(&self, state: &State) -> bool {
-        self.program == state.program.id
+        Arc::ptr_eq(&self.program, &state.program)
             && self.version == state.view.version()
             && self.contexts.contains(&state.regs[1])
     }
@@ -110,7 +110,7 @@ impl Process {
             frames_outside: self.vm.memory().hygiene() != Hygiene::Off,
         };
         let code = state.program.compiled.code(&state.program, &mode)?;
-        let (program, enter) = (state.program.id, code.memory.addr(code.enter));
+        let (program, enter) = (state.program.clone(), code.memory.addr(code.enter));
         Ok(Ready { program, mode, code, enter, contexts, version: state.view.version() })
     }
 }
@@ -120,17 +120,17 @@ struct Codes<'a> {
     ready: &'a Ready,
     mode: Mode,
     /// The code of another program, or of another mode.
-    other: Option<(u32, Arc<Compiled>)>,
+    other: Option<(Arc<LoadedProgram>, Arc<Compiled>)>,
 }
 
 impl Codes<'_> {
     fn of(&mut self, program: &Arc<LoadedProgram>) -> Result<&Compiled, Box<FaultKind>> {
-        if program.id == self.ready.program && self.mode == self.ready.mode {
+        if Arc::ptr_eq(program, &self.ready.program) && self.mode == self.ready.mode {
             return Ok(&self.ready.code);
         }
-        if self.other.as_ref().is_none_or(|(other, _)| *other != program.id) {
+        if self.other.as_ref().is_none_or(|(other, _)| !Arc::ptr_eq(other, program)) {
             let code = program.compiled.code(program, &self.mode);
-            self.other = Some((program.id, code.map_err(|why| Box::new(FaultKind::Unsupported(why)))?));
+            self.other = Some((program.clone(), code.map_err(|why| Box::new(FaultKind::Unsupported(why)))?));
         }
         Ok(&self.other.as_ref().expect("it was put there").1)
     }
@@ -202,10 +202,14 @@ impl Machine<'_> {
 
     /// Runs a program from its beginning, if its code is at hand and the last run left nothing to be cleared; the end, if it was run.
     #[inline]
-    pub(crate) fn run_at_once(&mut self, program: u32, args: [u64; 5]) -> Option<Result<u64, Box<Fault>>> {
+    pub(crate) fn run_at_once(
+        &mut self,
+        program: *const LoadedProgram,
+        args: [u64; 5],
+    ) -> Option<Result<u64, Box<Fault>>> {
         let process = &mut *self.process;
         let (ready, state) = (process.ready.as_deref()?, &mut process.state);
-        let suits = ready.program == program
+        let suits = Arc::as_ptr(&ready.program) == program
             && !state.touched.get()
             && ready.version == state.view.memory().version()
             && ready.contexts.contains(&args[0]);
