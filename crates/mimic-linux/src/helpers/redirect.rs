@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Helper] = &[
             ])
             .flags(HelperFlags::CHANGES_PACKET)
             .since(4, 2)
-            .support(RECORDED),
+            .support(ONLY_RECORDED),
         clone_redirect,
     ),
     Helper::new(
@@ -41,7 +41,7 @@ pub(super) const ROWS: &[Helper] = &[
                 arg("flags", ArgType::Anything),
             ])
             .since(4, 14)
-            .support(RECORDED),
+            .support(ONLY_RECORDED),
         redirect_map,
     ),
     Helper::new(
@@ -78,6 +78,7 @@ pub(super) const ROWS: &[Helper] = &[
     ),
 ];
 
+const ONLY_RECORDED: Support = Support::Partial("recorded in the outcome: packets go nowhere");
 const RECORDED: Support = Support::Partial(
     "recorded in the outcome: packets go nowhere (Linux::deliver says by which device they would leave)",
 );
