@@ -27,6 +27,8 @@ pub struct Input {
 const XDP_MD_LEN: usize = 24;
 /// Bytes of `struct __sk_buff`.
 const SK_BUFF_LEN: usize = 192;
+/// Bytes of `struct nf_hook_state`.
+const NF_HOOK_STATE_LEN: usize = 48;
 /// What programs may make a packet grow by.
 const ROOM: u32 = 1024;
 
@@ -54,6 +56,12 @@ pub fn inputs(prog_type: u32) -> Vec<Input> {
             inputs
         }
         ProgType::FlowDissector => packet_inputs(),
+        ProgType::Netfilter => {
+            let mut inputs = packet_inputs();
+            // At LOCAL_IN, where packets come with a link-layer header; and none.
+            inputs.extend([hook(1, 2, "udp"), hook(1, 10, "pkt_v6"), nothing()]);
+            inputs
+        }
         ProgType::RawTracepoint | ProgType::RawTracepointWritable => vec![numbers("args", 12, 8)],
         ProgType::Syscall => vec![nothing(), zeros("zeros64", 64), numbers("numbers", 16, 4)],
         _ => vec![nothing()],
@@ -102,6 +110,13 @@ fn skb_with_context() -> Input {
     input.ctx_in = Some(context);
     input.ctx_size_out = SK_BUFF_LEN as u32;
     input
+}
+
+/// A packet at a hook of netfilter, of a family (`NFPROTO_*`): the first bytes of `struct nf_hook_state`.
+fn hook(number: u8, family: u8, name: &str) -> Input {
+    let mut context = vec![0; NF_HOOK_STATE_LEN];
+    (context[0], context[1]) = (number, family);
+    Input { name: format!("{name}_at_hook_{number}"), ctx_in: Some(context), ..packet(name) }
 }
 
 /// The packet as the first run left it goes into the next.

@@ -168,16 +168,19 @@ impl Dynptr {
     }
 
     /// The address of `len` bytes from `off` on, where they lie in one piece. They must be inside.
-    pub(crate) fn in_place(&self, call: &Call<'_>, off: u32, len: u32) -> Option<u64> {
-        // Offsets of `data` and `data_end` in `struct __sk_buff` and `struct xdp_md`.
-        let (data, end) = match self.kind {
-            Kind::Local | Kind::Ringbuf => return Some(self.data + u64::from(self.off) + u64::from(off)),
-            Kind::Skb => (76, 80),
-            Kind::Xdp => (0, 4),
+    pub(crate) fn in_place(&self, call: &mut Call<'_>, off: u32, len: u32) -> Option<u64> {
+        let at = u64::from(self.off) + u64::from(off);
+        let (start, end) = match self.kind {
+            Kind::Local | Kind::Ringbuf => return Some(self.data + at),
+            // Not all programs see the context's fields, which say the same.
+            Kind::Skb => super::skb(call, self.data).ok()?.linear(),
+            Kind::Xdp => {
+                // Offsets of `data` and `data_end` in `struct xdp_md`.
+                let view = call.view();
+                (view.load(self.data, Size::W).ok()?, view.load(self.data + 4, Size::W).ok()?)
+            }
         };
-        let view = call.view();
-        let start = view.load(self.data + data, Size::W).ok()? + u64::from(self.off) + u64::from(off);
-        (start + u64::from(len) <= view.load(self.data + end, Size::W).ok()?).then_some(start)
+        (start + at + u64::from(len) <= end).then_some(start + at)
     }
 
     /// Copies `len` bytes from `off` on, which must be inside, to `to`.

@@ -125,7 +125,7 @@ fn decrypt(call: &mut Call<'_>, ctx: u64, src: u64, dst: u64, siv: u64, _: u64) 
 
 fn crypt(call: &mut Call<'_>, ctx: u64, (src, dst, siv): (u64, u64, u64), decrypt: bool) -> HelperResult {
     let (_, cipher) = crypto_at(call, ctx)?;
-    let place = |dynptr: u64, write: bool| -> Result<(u64, u64), Trap> {
+    let mut place = |dynptr: u64, write: bool| -> Result<(u64, u64), Trap> {
         let dynptr = Dynptr::load(call, dynptr)?.filter(|dynptr| !(write && dynptr.read_only));
         let dynptr = dynptr.ok_or(Errno::EINVAL)?;
         let at = dynptr.in_place(call, 0, dynptr.len).ok_or(Errno::EINVAL)?;

@@ -2,7 +2,7 @@
 
 use crate::helpers::dynptr::{Dynptr, Kind, XDP_BUFF_LEN, by_number};
 use mimic_abi::{
-    Arg, ArgType, DynptrKind, Errno, HelperSpec, MemAccess, MemLen, ProgType, RetType, Size, arg, arg_or_null,
+    Arg, ArgType, DynptrKind, Errno, HelperSpec, MemAccess, MemLen, ProgType, RetType, arg, arg_or_null,
 };
 use mimic_vm::{Call, Helper, HelperResult, Trap};
 
@@ -96,7 +96,7 @@ fn from_skb(call: &mut Call<'_>, skb: u64, flags: u64, ptr: u64, _: u64, _: u64)
         Dynptr::store_null(call, ptr)?;
         return int(Errno::EINVAL);
     }
-    let len = call.load(skb, Size::W)? as u32;
+    let len = crate::helpers::skb(call, skb)?.len;
     let read_only = !writes_packets(call.program().linked().prog_type);
     Dynptr { read_only, ..Dynptr::new(Kind::Skb, skb, len) }.store(call, ptr)?;
     Ok(0)
@@ -104,18 +104,8 @@ fn from_skb(call: &mut Call<'_>, skb: u64, flags: u64, ptr: u64, _: u64, _: u64)
 
 /// Whether programs of this type may write to their socket buffer.
 fn writes_packets(prog_type: Option<ProgType>) -> bool {
-    !matches!(
-        prog_type,
-        Some(
-            ProgType::SocketFilter
-                | ProgType::CgroupSkb
-                | ProgType::LwtIn
-                | ProgType::LwtOut
-                | ProgType::LwtSeg6local
-                | ProgType::SkReuseport
-                | ProgType::FlowDissector
-        )
-    )
+    use ProgType::{LwtXmit, SchedAct, SchedCls, SkSkb};
+    matches!(prog_type, None | Some(SchedCls | SchedAct | LwtXmit | SkSkb))
 }
 
 fn from_xdp(call: &mut Call<'_>, xdp: u64, flags: u64, ptr: u64, _: u64, _: u64) -> HelperResult {

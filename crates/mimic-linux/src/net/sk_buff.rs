@@ -121,11 +121,16 @@ impl SkBuff {
         self.region.read(self.data, to);
     }
 
+    /// Where the bytes that programs can point at begin and end.
+    pub(crate) fn linear(&self) -> (u64, u64) {
+        let base = self.region.base();
+        (base + u64::from(self.data), base + u64::from(self.data + self.head_len))
+    }
+
     /// Makes the region's bounds and the context's fields those of the buffer.
     pub(crate) fn publish(&self) {
         self.region.set_bounds(self.data, self.data + self.head_len);
-        let base = self.region.base();
-        let (data, end) = (base + u64::from(self.data), base + u64::from(self.data + self.head_len));
+        let (data, end) = self.linear();
         let (vlan_proto, vlan_tci) = self.vlan.unwrap_or((0, 0));
         let fields = [
             (0, u64::from(self.len)),

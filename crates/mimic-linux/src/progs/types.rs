@@ -294,7 +294,7 @@ pub static PROG_TYPES: &[ProgTypeSpec] = &[
         .test_run()
         .since(6, 4)
         .support(Support::Partial(
-            "the hook's state is there; the packet is not yet: bpf_dynptr_from_skb and reads of struct sk_buff are faults",
+            "the packet by bpf_dynptr_from_skb; reads of struct sk_buff are faults",
         )),
 ];
 
