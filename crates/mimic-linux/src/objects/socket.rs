@@ -50,30 +50,10 @@ pub(super) fn write_sock(tables: &Tables, region: &Arc<Region>, key: ObjectKey) 
 pub(super) fn write_tcp_sock(tables: &Tables, region: &Arc<Region>, key: ObjectKey) {
     let Some(socket) = of(tables, key) else { return };
     let tcp = &socket.tcp;
-    let words = [
-        tcp.snd_cwnd,
-        tcp.srtt_us,
-        tcp.rtt_min,
-        tcp.snd_ssthresh,
-        tcp.rcv_nxt,
-        tcp.snd_nxt,
-        tcp.snd_una,
-        tcp.mss_cache,
-        tcp.ecn_flags,
-        tcp.rate_delivered,
-        tcp.rate_interval_us,
-        tcp.packets_out,
-        tcp.retrans_out,
-        tcp.total_retrans,
-        tcp.segs_in,
-        tcp.data_segs_in,
-        tcp.segs_out,
-        tcp.data_segs_out,
-        tcp.lost_out,
-        tcp.sacked_out,
-    ];
-    for (at, word) in words.iter().enumerate() {
-        region.store(4 * at as u32, Size::W, (*word).into());
+    region.store(0, Size::W, tcp.snd_cwnd.into());
+    region.store(4, Size::W, tcp.srtt_us.into());
+    for (at, word) in (8..).step_by(4).zip(tcp.common_words()) {
+        region.store(at, Size::W, word.into());
     }
     region.store(80, Size::Dw, tcp.bytes_received);
     region.store(88, Size::Dw, tcp.bytes_acked);

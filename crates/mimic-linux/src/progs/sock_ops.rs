@@ -208,32 +208,9 @@ impl SockOpsContext {
     /// The numbers of the connection, which only whole sockets have.
     fn write_tcp(&self, md: &Region) {
         let tcp = &self.sock.tcp;
-        let words = [
-            tcp.snd_cwnd,
-            tcp.srtt_us,
-            sockopt::cb_flags(&self.sock),
-            self.sock.state,
-            tcp.rtt_min,
-            tcp.snd_ssthresh,
-            tcp.rcv_nxt,
-            tcp.snd_nxt,
-            tcp.snd_una,
-            tcp.mss_cache,
-            tcp.ecn_flags,
-            tcp.rate_delivered,
-            tcp.rate_interval_us,
-            tcp.packets_out,
-            tcp.retrans_out,
-            tcp.total_retrans,
-            tcp.segs_in,
-            tcp.data_segs_in,
-            tcp.segs_out,
-            tcp.data_segs_out,
-            tcp.lost_out,
-            tcp.sacked_out,
-        ];
-        for (at, word) in words.iter().enumerate() {
-            md.store(76 + 4 * at as u32, Size::W, (*word).into());
+        let own = [tcp.snd_cwnd, tcp.srtt_us, sockopt::cb_flags(&self.sock), self.sock.state];
+        for (at, word) in (76..).step_by(4).zip(own.into_iter().chain(tcp.common_words())) {
+            md.store(at, Size::W, word.into());
         }
         md.store(168, Size::Dw, tcp.bytes_received);
         md.store(176, Size::Dw, tcp.bytes_acked);

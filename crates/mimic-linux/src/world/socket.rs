@@ -132,6 +132,32 @@ pub struct Tcp {
     pub congestion: String,
 }
 
+impl Tcp {
+    /// The words that `struct bpf_tcp_sock` and `struct bpf_sock_ops` have in a row, from `rtt_min` to `sacked_out`.
+    pub(crate) fn common_words(&self) -> [u32; 18] {
+        [
+            self.rtt_min,
+            self.snd_ssthresh,
+            self.rcv_nxt,
+            self.snd_nxt,
+            self.snd_una,
+            self.mss_cache,
+            self.ecn_flags,
+            self.rate_delivered,
+            self.rate_interval_us,
+            self.packets_out,
+            self.retrans_out,
+            self.total_retrans,
+            self.segs_in,
+            self.data_segs_in,
+            self.segs_out,
+            self.data_segs_out,
+            self.lost_out,
+            self.sacked_out,
+        ]
+    }
+}
+
 impl Default for Tcp {
     fn default() -> Tcp {
         Tcp {
